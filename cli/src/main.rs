@@ -1,0 +1,2 @@
+//! fleeks.
+fn main() {}

@@ -1,0 +1,139 @@
+//! Durable truth: small JSON files, written by fsync and rename before anything is acknowledged.
+//!
+//! ```text
+//! DATA/volumes/<ws_id>/workspace.json   WorkspaceRecord (beside its volume `data/`)
+//! DATA/records/owners/<own_id>.json     OwnerRecord
+//! DATA/records/keys/<key_id>.json       KeyRecord
+//! ```
+//!
+//! Must never happen here: a record changed in place, or an acknowledgement before the rename.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::id::{
+    ContainerId, Generation, KeyId, OwnerId, ProjectId, Slug, TemplateName, WorkspaceId,
+};
+use crate::lifecycle::State;
+
+/// The durable truth about a workspace, or about a warm container (then without `claim`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkspaceRecord {
+    /// Internal id; also the directory's name.
+    pub id: WorkspaceId,
+    /// Logical container id.
+    pub container: ContainerId,
+    /// DNS label.
+    pub slug: Slug,
+    /// Template it was made from.
+    pub template: TemplateName,
+    /// The container's address, minted with the container id.
+    pub address: Ipv4Addr,
+    /// Highest generation ever begun.
+    pub generation: Generation,
+    /// State as last written; what adoption compares with what really runs.
+    pub state: State,
+    /// Who has it; none while warm.
+    pub claim: Option<Claim>,
+    /// The secret with which the node talks to this container's init.
+    pub init_token: String,
+    /// When the container was first made.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// Lifecycle settings of the SDK.
+    #[serde(default)]
+    pub lifecycle: LifecycleSettings,
+    /// Deleted: the volume is being removed; finish that on start.
+    #[serde(default)]
+    pub deleted: bool,
+}
+
+/// A workspace's owner and name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Its owner.
+    pub owner: OwnerId,
+    /// The owner's name for it.
+    pub project: ProjectId,
+    /// `db_project_id`: a number unique on this data dir, which some SDK calls want.
+    pub number: u32,
+    /// When it was created, as its owner sees it.
+    #[serde(with = "time::serde::rfc3339")]
+    pub claimed_at: OffsetDateTime,
+}
+
+/// What `configure_lifecycle` sets (SDK contract §4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LifecycleSettings {
+    /// Idle minutes before `idle_action`.
+    pub idle_timeout_minutes: u32,
+    /// Longest uptime in hours; none: unlimited.
+    pub max_duration_hours: Option<u32>,
+    /// What happens when it was idle long enough.
+    pub idle_action: IdleAction,
+    /// Whether a request wakes it.
+    pub auto_wake: bool,
+    /// Whether preview traffic counts as activity.
+    pub keep_alive_on_preview: bool,
+    /// How often clients mean to send heartbeats.
+    pub heartbeat_interval_seconds: u32,
+    /// `set_keep_alive`: never idle.
+    pub keep_alive: bool,
+}
+
+impl Default for LifecycleSettings {
+    fn default() -> Self {
+        Self {
+            idle_timeout_minutes: 30,
+            max_duration_hours: None,
+            idle_action: IdleAction::Hibernate,
+            auto_wake: true,
+            keep_alive_on_preview: true,
+            heartbeat_interval_seconds: 300,
+            keep_alive: false,
+        }
+    }
+}
+
+/// What happens to an idle workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdleAction {
+    /// Its processes end; the volume stays.
+    Shutdown,
+    /// It sleeps with its processes.
+    Hibernate,
+    /// Nothing.
+    KeepAlive,
+}
+
+/// An owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerRecord {
+    /// Its id.
+    pub id: OwnerId,
+    /// For people.
+    pub name: String,
+    /// When it was made.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
+
+/// An API key; its secret is stored only as a hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// Public name.
+    pub id: KeyId,
+    /// Whose it is.
+    pub owner: OwnerId,
+    /// SHA-256 of the whole key text, lower-case hex.
+    pub sha256: String,
+    /// When it was made.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// Revoked keys stay, so that their use is told from a typing error in logs.
+    pub revoked: bool,
+}

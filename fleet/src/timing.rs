@@ -1,0 +1,65 @@
+//! Every interval of the platform, with their order asserted at compile time.
+//!
+//! Must never happen elsewhere: a literal duration in code that waits.
+
+use std::time::Duration;
+
+/// Answer a waiting API call or request before the SDK's own 30 s of silence.
+pub const WAKE_DEADLINE: Duration = Duration::from_secs(25);
+/// Latest answer to an API call; the SDK gives up at 30 s.
+pub const API_DEADLINE: Duration = Duration::from_secs(28);
+/// A lost change message delays a waiter by at most this.
+pub const ROUTE_POLL: Duration = Duration::from_secs(1);
+/// A browser's navigation that would wait longer than this gets the holding page.
+pub const HOLDING_PAGE_AFTER: Duration = Duration::from_secs(1);
+/// Connecting to a container on this machine.
+pub const CONNECT: Duration = Duration::from_secs(3);
+/// TLS handshake of a visitor.
+pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
+/// All header bytes of a request, counted from its first byte or from accept.
+pub const REQUEST_HEADERS: Duration = Duration::from_secs(15);
+/// Idle keep-alive connection of a visitor.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// First byte of an app's answer; then a 504.
+pub const RESPONSE_HEADERS: Duration = Duration::from_secs(120);
+/// Silence within a body, either direction.
+pub const BODY_SILENCE: Duration = Duration::from_secs(120);
+/// Silence of both ends of a websocket before we ask with a ping.
+pub const WEBSOCKET_PING: Duration = Duration::from_secs(30);
+/// Silence of both ends of a websocket before it is closed.
+pub const WEBSOCKET_SILENCE: Duration = Duration::from_secs(600);
+/// In-flight requests on SIGTERM.
+pub const DRAIN: Duration = Duration::from_secs(10);
+/// A started container's init answers within this.
+pub const INIT_READY: Duration = Duration::from_secs(10);
+/// A short question to init (ports, stat, …).
+pub const INIT_CALL: Duration = Duration::from_secs(5);
+/// A runtime's command (create, start, kill, delete, state).
+pub const RUNTIME_COMMAND: Duration = Duration::from_secs(20);
+/// Between SIGTERM and SIGKILL of a job that is stopped or timed out.
+pub const JOB_KILL_GRACE: Duration = Duration::from_secs(2);
+/// Known listening ports of a container are refreshed after this, in the background.
+pub const PORTS_FRESH: Duration = Duration::from_secs(1);
+/// Orphans are looked for this often.
+pub const RECONCILE: Duration = Duration::from_secs(60);
+/// First pause after a failed start; doubles up to [`START_BACKOFF_MAX`].
+pub const START_BACKOFF: Duration = Duration::from_millis(250);
+/// Longest pause between failed starts.
+pub const START_BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+const fn shorter(a: Duration, b: Duration) -> bool {
+    a.as_millis() < b.as_millis()
+}
+
+const _: () = {
+    assert!(shorter(WAKE_DEADLINE, API_DEADLINE));
+    assert!(shorter(API_DEADLINE, Duration::from_secs(30)));
+    assert!(shorter(ROUTE_POLL, WAKE_DEADLINE));
+    assert!(shorter(HOLDING_PAGE_AFTER, WAKE_DEADLINE));
+    assert!(shorter(CONNECT, WAKE_DEADLINE));
+    assert!(shorter(INIT_CALL, INIT_READY));
+    assert!(shorter(INIT_READY, WAKE_DEADLINE));
+    assert!(shorter(RUNTIME_COMMAND, WAKE_DEADLINE));
+    assert!(shorter(WEBSOCKET_PING, WEBSOCKET_SILENCE));
+    assert!(shorter(START_BACKOFF, START_BACKOFF_MAX));
+};

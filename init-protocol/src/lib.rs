@@ -1,0 +1,235 @@
+//! What a node and a container's init say to each other.
+//!
+//! TCP inside the container's netns, to [`CONTROL_PORT`]. One connection carries one call:
+//! the node sends a [`Hello`] frame and a [`Call`] frame, then whatever body frames the call has;
+//! init answers with [`Reply`] and body frames. The node closes first, so that TIME_WAIT never
+//! stands on the container's side (a checkpoint would refuse it). After [`Reply::Connected`] the
+//! connection is the app's, byte for byte.
+//!
+//! A frame is a kind byte, a big-endian u32 length, and that many bytes, at most [`MAX_FRAME`].
+//!
+//! Must never happen here: trust. User code shares init's uid; the node checks and bounds every
+//! answer.
+
+use serde::{Deserialize, Serialize};
+
+/// Where init listens in the container. Never routable: the host parser and the door refuse it.
+pub const CONTROL_PORT: u16 = 64_999;
+/// Longest payload of a frame.
+pub const MAX_FRAME: usize = 256 * 1024;
+/// Bytes of each output stream that are kept from the start and from the end of a job.
+pub const OUTPUT_HEAD: usize = 512 * 1024;
+/// See [`OUTPUT_HEAD`].
+pub const OUTPUT_TAIL: usize = 512 * 1024;
+
+/// Kind byte of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FrameKind {
+    /// JSON: [`Hello`].
+    Hello = 1,
+    /// JSON: [`Call`].
+    Call = 2,
+    /// JSON: [`Reply`].
+    Reply = 3,
+    /// Raw bytes: file content, or a job's standard output.
+    Data = 4,
+    /// Raw bytes: a job's standard error.
+    DataErr = 5,
+    /// Empty: the body is complete. A connection that ends without it was cut.
+    End = 6,
+}
+
+/// First frame of a connection.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`VERSION`] of the node.
+    pub version: u32,
+    /// The container's token.
+    pub token: String,
+}
+
+/// Version of this protocol; init answers another with `Refused`.
+pub const VERSION: u32 = 1;
+
+/// What the node asks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "call", rename_all = "snake_case")]
+pub enum Call {
+    /// Are you there? → `Pong`.
+    Ping,
+    /// Run a shell line → `Started`, and if `wait`, `Exited` when its shell has exited.
+    /// A dropped connection does not end the job.
+    Run(Run),
+    /// State of one job → `Job`.
+    Job { job: String },
+    /// All jobs, oldest first → `Jobs`.
+    Jobs,
+    /// SIGTERM to the job's process group, SIGKILL after `grace_ms` → `Job`.
+    Stop { job: String, grace_ms: u64 },
+    /// Kept output → `Output`, then `Data` and `DataErr` frames, `End`.
+    Output { job: String },
+    /// Write a file: body frames follow, `End` → `Written`. Atomic (temporary file, rename).
+    Write(Write),
+    /// Make a directory → `Written`.
+    Mkdir {
+        path: String,
+        parents: bool,
+        mode: Option<u32>,
+    },
+    /// Remove a file, or a directory with all in it → `Done`.
+    Remove { path: String },
+    /// Listening TCP ports → `Ports`.
+    Ports,
+    /// Processes → `Processes`.
+    Processes,
+    /// Connect to 127.0.0.1 (then ::1) at this port → `Connected`, then raw bytes both ways.
+    Forward { port: u16 },
+}
+
+/// A shell line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Run {
+    /// Minted by the node; a second `Run` with the same id joins the first.
+    pub job: String,
+    /// For `/bin/sh -c` (bash where there is one).
+    pub command: String,
+    /// Absolute, inside the container.
+    pub working_dir: String,
+    /// Added to the container's own.
+    pub environment: Vec<(String, String)>,
+    /// Wait for the shell's exit.
+    pub wait: bool,
+    /// Then kill the process group: SIGTERM, and SIGKILL after `grace_ms`. Status `timeout`.
+    pub timeout_ms: Option<u64>,
+    /// See `timeout_ms`.
+    pub grace_ms: u64,
+}
+
+/// A file to write. Paths are relative to `/workspace`, without `..`, checked again by init.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Write {
+    /// Relative to `/workspace`.
+    pub path: String,
+    /// Permission bits; default 0644, or those of the file replaced.
+    pub mode: Option<u32>,
+    /// Make missing parent directories.
+    pub parents: bool,
+    /// Fail with `Exists` when something is there.
+    pub exclusive: bool,
+}
+
+/// What init answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each answers the call that names it")]
+pub enum Reply {
+    Pong {
+        version: u32,
+    },
+    Started {
+        job: String,
+    },
+    Exited(JobState),
+    Job(JobState),
+    Jobs {
+        jobs: Vec<JobState>,
+    },
+    Output {
+        stdout: OutputMeta,
+        stderr: OutputMeta,
+    },
+    Written {
+        write_id: u64,
+    },
+    Done,
+    Ports {
+        ports: Vec<ListeningPort>,
+    },
+    Processes {
+        processes: Vec<Process>,
+    },
+    Connected,
+    Refused {
+        kind: RefusalKind,
+        message: String,
+    },
+}
+
+/// A job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "plain")]
+pub struct JobState {
+    pub job: String,
+    pub command: String,
+    pub status: JobStatus,
+    /// Exit code; 128 + signal when a signal ended it.
+    pub exit_code: Option<i32>,
+    /// Milliseconds since the Unix epoch, by the container's clock.
+    pub started_at_ms: u64,
+    pub ended_at_ms: Option<u64>,
+    /// By a monotonic clock.
+    pub duration_ms: Option<u64>,
+}
+
+/// How a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the API's words")]
+pub enum JobStatus {
+    Running,
+    Completed,
+    Failed,
+    Timeout,
+    Stopped,
+}
+
+/// What was kept of an output stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OutputMeta {
+    /// Bytes ever written.
+    pub total: u64,
+    /// Bytes that follow from the start.
+    pub head: u64,
+    /// Bytes that follow from the end; `total - head - tail` were left out between.
+    pub tail: u64,
+}
+
+/// A listening TCP port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListeningPort {
+    /// The port.
+    pub port: u16,
+    /// Bound to a loopback address only: reached through [`Call::Forward`].
+    pub loopback_only: bool,
+}
+
+/// A process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "plain")]
+pub struct Process {
+    pub pid: u32,
+    pub parent: u32,
+    pub user: String,
+    pub command: String,
+    /// Since its start.
+    pub cpu_ms: u64,
+    pub resident_bytes: u64,
+}
+
+/// Why init did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "plain")]
+pub enum RefusalKind {
+    BadCall,
+    NotFound,
+    Exists,
+    NotDirectory,
+    IsDirectory,
+    Denied,
+    NoSpace,
+    TooMany,
+    NotListening,
+    Other,
+}

@@ -1,0 +1,16 @@
+//! The node's engine: pools of warm containers, runtimes, networks, volumes, the driver that owns
+//! each workspace, and the door through which visitors come in.
+//!
+//! From the outside: [`Workspaces`] is all that the API sees, [`fleet::door::Door`] all that the
+//! gateway sees, and [`node::Node`] is what `fleeks up` starts and stops.
+//!
+//! Must never happen here: HTTP, or a container changed by anything but its driver.
+
+pub mod config;
+pub mod error;
+pub mod node;
+pub mod runtime;
+pub mod workspaces;
+
+pub use error::{Error, ErrorKind};
+pub use workspaces::{Workspace, Workspaces};

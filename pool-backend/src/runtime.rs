@@ -1,0 +1,187 @@
+//! Runs one container: the seam between the engine and runc or runsc.
+//!
+//! Both implementations pass the one conformance suite.
+//!
+//! Must never happen here: a decision about a workspace, or a container of another instance
+//! touched.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use fleet::id::{ContainerId, Generation, InstanceId};
+
+use crate::config::Limits;
+
+/// Which runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuntimeKind {
+    /// runc.
+    Runc,
+    /// gVisor.
+    Runsc,
+}
+
+/// `<instance>-<container>-<generation>`, all of one length: runsc matches ids by prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OciId(String);
+
+impl OciId {
+    /// The id of one generation of a container.
+    pub fn new(instance: &InstanceId, container: &ContainerId, generation: Generation) -> Self {
+        let container = container.as_str().trim_start_matches("cnt_");
+        Self(format!("{instance}-{container}-{:06}", generation.0))
+    }
+
+    /// The text given to the runtime.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The parts, if this is an id of `instance`.
+    pub fn parse(instance: &InstanceId, text: &str) -> Option<(ContainerId, Generation)> {
+        let rest = text.strip_prefix(instance.as_str())?.strip_prefix('-')?;
+        let (container, generation) = rest.split_once('-')?;
+        let container = format!("cnt_{container}").parse().ok()?;
+        Some((container, Generation(generation.parse().ok()?)))
+    }
+}
+
+/// The root file system of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rootfs {
+    /// Read-only binds of the host's `/usr` and a made-up `/etc`; nothing else of the host.
+    Host,
+    /// This directory, read-only.
+    Directory(PathBuf),
+}
+
+/// All that a runtime needs to start a container.
+#[derive(Debug, Clone)]
+pub struct ContainerSpec {
+    /// Its id for the runtime.
+    pub id: OciId,
+    /// A directory of its own for bundle, token file and runtime state; made and removed by the
+    /// runtime.
+    pub bundle: PathBuf,
+    /// What it sees as `/`.
+    pub rootfs: Rootfs,
+    /// The directory at `/workspace`.
+    pub volume: PathBuf,
+    /// The directory at `/run/fleeks/jobs`, where init writes job logs.
+    pub jobs: PathBuf,
+    /// The static init on the host, bound read-only.
+    pub init: PathBuf,
+    /// The container's init token; handed over by file, never argv or environment.
+    pub init_token: String,
+    /// Path of the prepared network namespace.
+    pub netns: PathBuf,
+    /// The address in it.
+    pub address: Ipv4Addr,
+    /// Its host name inside: the slug.
+    pub hostname: String,
+    /// Environment of everything inside, sorted.
+    pub environment: Vec<(String, String)>,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// What the runtime says of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerStatus {
+    /// Made, not started.
+    Created,
+    /// Running.
+    Running,
+    /// Frozen.
+    Paused,
+    /// Its init is gone; leftovers wait for [`Runtime::remove`].
+    Stopped,
+    /// Unknown to the runtime.
+    Absent,
+}
+
+/// What a running container uses now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "plain")]
+pub struct Usage {
+    pub memory_bytes: u64,
+    pub cpu_micros: u64,
+    pub pids: u64,
+}
+
+/// Why a runtime did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The program could not be run at all.
+    #[error("{program} cannot be run: {reason}")]
+    Unusable {
+        /// Its path.
+        program: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// It ran and failed.
+    #[error("{action} failed: {output}")]
+    Failed {
+        /// What it was asked to do.
+        action: &'static str,
+        /// The end of what it printed.
+        output: String,
+    },
+    /// It took longer than `timing::RUNTIME_COMMAND`.
+    #[error("{action} took too long")]
+    TimedOut {
+        /// What it was asked to do.
+        action: &'static str,
+    },
+    /// A file of ours could not be written or read.
+    #[error("{context}: {source}")]
+    Io {
+        /// What was being done.
+        context: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Runs containers. Every call is bounded by `timing::RUNTIME_COMMAND`. Not cancel safe: the
+/// driver awaits each call to its end.
+#[async_trait]
+pub trait Runtime: Send + Sync + 'static {
+    /// Which one it is.
+    fn kind(&self) -> RuntimeKind;
+
+    /// Makes and starts a container; its init may need a moment longer to answer. A failed start
+    /// leaves nothing behind. runc ≈ 40 ms, runsc ≈ 150 ms.
+    ///
+    /// # Errors
+    /// [`RuntimeError`].
+    async fn start(&self, spec: &ContainerSpec) -> Result<(), RuntimeError>;
+
+    /// What became of it.
+    ///
+    /// # Errors
+    /// [`RuntimeError`].
+    async fn status(&self, id: &OciId) -> Result<ContainerStatus, RuntimeError>;
+
+    /// All containers of this instance.
+    ///
+    /// # Errors
+    /// [`RuntimeError`].
+    async fn list(&self) -> Result<Vec<(OciId, ContainerStatus)>, RuntimeError>;
+
+    /// What it uses, from its cgroup or the runtime.
+    ///
+    /// # Errors
+    /// [`RuntimeError`].
+    async fn usage(&self, id: &OciId) -> Result<Usage, RuntimeError>;
+
+    /// Kills everything in it and removes every trace (cgroup, mounts, bundle). Idempotent:
+    /// removing what is absent is fine.
+    ///
+    /// # Errors
+    /// [`RuntimeError`].
+    async fn remove(&self, id: &OciId) -> Result<(), RuntimeError>;
+}
