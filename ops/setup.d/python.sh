@@ -1,0 +1,4 @@
+# The virtual environment of the tests.
+
+find_missing_python() { :; }
+install_python() { :; }
