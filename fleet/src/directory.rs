@@ -4,6 +4,8 @@
 //! *Unknown*, *absent* and *unavailable* are kept apart: an unreachable directory is an error,
 //! never 'no such workspace'.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod local;
 
 use async_trait::async_trait;
@@ -158,7 +160,10 @@ pub trait Directory: Send + Sync + 'static {
     ) -> Result<WakeBegun, DirectoryError>;
 
     /// The node reports a change of a workspace that it runs, fenced: refused unless `generation`
-    /// is the row's (or, for rebuilding after a restart, higher).
+    /// is the row's (or, for rebuilding after a restart, higher). `Starting` and `Waking` are
+    /// entered with a higher generation only. Leaving them for anything but `Running` is a failed
+    /// start: [`Directory::begin_wake`] then answers `Failed` until the back-off is over.
+    /// `Deleted` is final: the route and the name are gone at once, the row with `remove`.
     ///
     /// # Errors
     /// `Superseded`: the caller must stop acting for this workspace; `Absent`; `Unavailable`.
