@@ -6,12 +6,15 @@
 //! stands on the container's side (a checkpoint would refuse it). After [`Reply::Connected`] the
 //! connection is the app's, byte for byte.
 //!
-//! A frame is a kind byte, a big-endian u32 length, and that many bytes, at most [`MAX_FRAME`].
+//! A frame is a kind byte, a big-endian u32 length, and that many bytes, at most [`MAX_FRAME`];
+//! [`codec`] reads and writes them. Lists come as any number of replies of one kind, then `End`.
 //!
 //! Must never happen here: trust. User code shares init's uid; the node checks and bounds every
 //! answer.
 
 use serde::{Deserialize, Serialize};
+
+pub mod codec;
 
 /// Where init listens in the container. Never routable: the host parser and the door refuse it.
 pub const CONTROL_PORT: u16 = 64_999;
@@ -21,6 +24,16 @@ pub const MAX_FRAME: usize = 256 * 1024;
 pub const OUTPUT_HEAD: usize = 512 * 1024;
 /// See [`OUTPUT_HEAD`].
 pub const OUTPUT_TAIL: usize = 512 * 1024;
+/// Longest shell line: the kernel takes no longer argument.
+pub const MAX_COMMAND: usize = 128 * 1024 - 1;
+/// Bytes of a shell line that [`JobState`] repeats; of a process's that [`Process`] does.
+pub const COMMAND_SHOWN: usize = 4096;
+/// Jobs that are remembered; the oldest finished one goes first.
+pub const MAX_JOBS: usize = 1000;
+/// Entries of a list of ports.
+pub const MAX_PORTS: usize = 1024;
+/// Entries of a list of processes.
+pub const MAX_PROCESSES: usize = 4096;
 
 /// Kind byte of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +54,20 @@ pub enum FrameKind {
 }
 
 /// First frame of a connection.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Hello {
     /// [`VERSION`] of the node.
     pub version: u32,
     /// The container's token.
     pub token: String,
+}
+
+impl std::fmt::Debug for Hello {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hello")
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Version of this protocol; init answers another with `Refused`.
@@ -58,33 +79,54 @@ pub const VERSION: u32 = 1;
 pub enum Call {
     /// Are you there? → `Pong`.
     Ping,
-    /// Run a shell line → `Started`, and if `wait`, `Exited` when its shell has exited.
-    /// A dropped connection does not end the job.
+    /// Run a shell line → `Started`, and if `wait`, `Exited` when its shell has exited, and if
+    /// `output`, what `Output` answers. A dropped connection does not end the job.
     Run(Run),
     /// State of one job → `Job`.
-    Job { job: String },
-    /// All jobs, oldest first → `Jobs`.
+    Job {
+        /// Its id.
+        job: String,
+    },
+    /// All jobs, oldest first → `Jobs`…, `End`.
     Jobs,
-    /// SIGTERM to the job's process group, SIGKILL after `grace_ms` → `Job`.
-    Stop { job: String, grace_ms: u64 },
+    /// SIGTERM to the job's process group, SIGKILL after `grace_ms` → `Job`, when its shell has
+    /// exited. What a finished job left running in its group goes too.
+    Stop {
+        /// Its id.
+        job: String,
+        /// Between the two signals.
+        grace_ms: u64,
+    },
     /// Kept output → `Output`, then `Data` and `DataErr` frames, `End`.
-    Output { job: String },
+    Output {
+        /// Its id.
+        job: String,
+    },
     /// Write a file: body frames follow, `End` → `Written`. Atomic (temporary file, rename).
     Write(Write),
     /// Make a directory → `Written`.
     Mkdir {
+        /// Relative to `/workspace`, as in [`Write`].
         path: String,
+        /// Make missing parents too, and be content with a directory that is there.
         parents: bool,
+        /// Permission bits; default 0755.
         mode: Option<u32>,
     },
     /// Remove a file, or a directory with all in it → `Done`.
-    Remove { path: String },
-    /// Listening TCP ports → `Ports`.
+    Remove {
+        /// Relative to `/workspace`, as in [`Write`]. A symlink itself goes, never its target.
+        path: String,
+    },
+    /// Listening TCP ports, but [`CONTROL_PORT`] → `Ports`, `End`.
     Ports,
-    /// Processes → `Processes`.
+    /// Processes → `Processes`…, `End`.
     Processes,
     /// Connect to 127.0.0.1 (then ::1) at this port → `Connected`, then raw bytes both ways.
-    Forward { port: u16 },
+    Forward {
+        /// The app's.
+        port: u16,
+    },
 }
 
 /// A shell line.
@@ -100,6 +142,8 @@ pub struct Run {
     pub environment: Vec<(String, String)>,
     /// Wait for the shell's exit.
     pub wait: bool,
+    /// With `wait`: send the kept output after `Exited`.
+    pub output: bool,
     /// Then kill the process group: SIGTERM, and SIGKILL after `grace_ms`. Status `timeout`.
     pub timeout_ms: Option<u64>,
     /// See `timeout_ms`.
@@ -122,36 +166,57 @@ pub struct Write {
 /// What init answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
-#[expect(missing_docs, reason = "each answers the call that names it")]
 pub enum Reply {
+    /// To `Ping`.
     Pong {
+        /// [`VERSION`] of this init.
         version: u32,
     },
+    /// The job runs, or ran already.
     Started {
+        /// Its id.
         job: String,
     },
+    /// The job's shell has exited.
     Exited(JobState),
+    /// How the job stands.
     Job(JobState),
+    /// Some jobs; `End` follows the last of them.
     Jobs {
+        /// Oldest first.
         jobs: Vec<JobState>,
     },
+    /// What the following `Data` and `DataErr` frames hold.
     Output {
+        /// `Data`.
         stdout: OutputMeta,
+        /// `DataErr`.
         stderr: OutputMeta,
     },
+    /// It is there.
     Written {
+        /// Rises with each write; a watch names it.
         write_id: u64,
     },
+    /// It is gone.
     Done,
+    /// Ports; `End` follows.
     Ports {
+        /// By number, each once, at most [`MAX_PORTS`].
         ports: Vec<ListeningPort>,
     },
+    /// Some processes; `End` follows the last of them.
     Processes {
+        /// By number, at most [`MAX_PROCESSES`] in all.
         processes: Vec<Process>,
     },
+    /// From here on the connection is the app's.
     Connected,
+    /// Init did not do it.
     Refused {
+        /// For decisions.
         kind: RefusalKind,
+        /// For logs, and for users once checked.
         message: String,
     },
 }
