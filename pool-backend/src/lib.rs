@@ -6,10 +6,16 @@
 //!
 //! Must never happen here: HTTP, or a container changed by anything but its driver.
 
+pub mod cgroup;
 pub mod config;
 pub mod error;
+pub mod network;
 pub mod node;
+pub mod oci;
+pub mod rootfs;
 pub mod runtime;
+pub mod template;
+pub mod volume;
 pub mod workspaces;
 
 pub use error::{Error, ErrorKind};

@@ -11,7 +11,10 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use fleet::id::{ContainerId, Generation, InstanceId};
 
-use crate::config::Limits;
+pub mod runc;
+pub mod runsc;
+
+use crate::config::{Limits, RuntimeChoice};
 
 /// Which runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -57,14 +60,33 @@ pub enum Rootfs {
     Directory(PathBuf),
 }
 
+/// Whose processes and files a container's are, as the host counts. 0 by default: it has no
+/// capabilities there, and CRIU on a root without `CAP_SYS_RESOURCE` can dump no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "plain")]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// Where a runtime keeps its things and finds its programs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whose containers.
+    pub instance: InstanceId,
+    /// State, bundles and the made-up root file system go under `runtime/` of it.
+    pub data_dir: PathBuf,
+    /// Programs of ours: `bin/runsc`, `bin/criu`.
+    pub prefix: PathBuf,
+    /// For `/etc/resolv.conf` inside: [`crate::network::Network::resolvers`].
+    pub resolvers: Vec<Ipv4Addr>,
+}
+
 /// All that a runtime needs to start a container.
 #[derive(Debug, Clone)]
 pub struct ContainerSpec {
     /// Its id for the runtime.
     pub id: OciId,
-    /// A directory of its own for bundle, token file and runtime state; made and removed by the
-    /// runtime.
-    pub bundle: PathBuf,
     /// What it sees as `/`.
     pub rootfs: Rootfs,
     /// The directory at `/workspace`.
@@ -81,8 +103,10 @@ pub struct ContainerSpec {
     pub address: Ipv4Addr,
     /// Its host name inside: the slug.
     pub hostname: String,
-    /// Environment of everything inside, sorted.
+    /// Added to what every container has ([`crate::oci::environment`]); wins over it.
     pub environment: Vec<(String, String)>,
+    /// Who everything inside runs as.
+    pub user: User,
     /// Limits.
     pub limits: Limits,
 }
@@ -166,13 +190,14 @@ pub trait Runtime: Send + Sync + 'static {
     /// [`RuntimeError`].
     async fn status(&self, id: &OciId) -> Result<ContainerStatus, RuntimeError>;
 
-    /// All containers of this instance.
+    /// All containers of this instance, and all that a killed node left of some: whatever
+    /// `remove` would find something to do for.
     ///
     /// # Errors
     /// [`RuntimeError`].
     async fn list(&self) -> Result<Vec<(OciId, ContainerStatus)>, RuntimeError>;
 
-    /// What it uses, from its cgroup or the runtime.
+    /// What it uses, from its cgroup. Costs a few file reads.
     ///
     /// # Errors
     /// [`RuntimeError`].
@@ -184,4 +209,17 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// [`RuntimeError`].
     async fn remove(&self, id: &OciId) -> Result<(), RuntimeError>;
+}
+
+/// The runtime that `choice` means here. `Auto` is runsc if a trivial container really starts
+/// and goes there, else runc, with a warning in the log.
+///
+/// # Errors
+/// The chosen runtime does not work.
+#[expect(unused_variables, clippy::todo)]
+pub async fn select(
+    choice: RuntimeChoice,
+    settings: Settings,
+) -> Result<std::sync::Arc<dyn Runtime>, RuntimeError> {
+    todo!()
 }

@@ -1,0 +1,1 @@
+//! Control groups: the limits of a container, and what it uses.

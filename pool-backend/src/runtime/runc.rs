@@ -1,0 +1,1 @@
+//! runc: Linux namespaces and seccomp. Fast and small; not for strangers' code.
