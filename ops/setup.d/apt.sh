@@ -5,17 +5,21 @@ export DEBIAN_FRONTEND=noninteractive
 APT_LOCK_SECONDS=300
 APT_SECONDS=1200
 
+# Everything that could stop us half way is asked here, before the first change.
 refuse_unless_installable() {
-    local by_hand="Install the above by hand, then run this again."
+    local by_hand="Install the above by hand, then run this again. Nothing was changed."
+    [ ${#BY_HAND[@]} = 0 ] || fail "this script does not install: ${BY_HAND[*]}. $by_hand"
+    [ $((${#MISSING_PACKAGES[@]} + ${#MISSING_RUNTIMES[@]})) != 0 ] || return 0
     [ "$(uname -s)/$(uname -m)" = Linux/x86_64 ] ||
         fail "only Linux on x86_64 is supported, this is $(uname -s) on $(uname -m). Nothing was changed."
-    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
-        fail "no apt here, and only Debian and its relatives are installed by this script. $by_hand Nothing was changed."
+    { has apt-get && has dpkg-deb; } ||
+        fail "no apt here, and this script knows only Debian and its relatives. $by_hand"
     [ "$(id -u)" = 0 ] || fail "installing needs root. Nothing was changed."
-    if [ ${#MISSING_RUNTIMES[@]} != 0 ]; then
+    [ ${#MISSING_RUNTIMES[@]} = 0 ] || {
         [ -n "$(distribution_mirror)" ] ||
-            fail "found no $(distribution) mirror in /etc/apt to take ${MISSING_RUNTIMES[*]} from. $by_hand Nothing was changed."
-    fi
+            fail "no $(distribution) mirror in /etc/apt to take ${MISSING_RUNTIMES[*]} from. $by_hand"
+        archive_keyring >/dev/null
+    }
 }
 
 apt() {
@@ -69,7 +73,7 @@ unpack_from_suite() {
         -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
         -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false
     )
-    apt "${options[@]}" update || return 1
+    apt "${options[@]}" -o APT::Update::Error-Mode=any update || return 1
     if [ "$closure" = whole ]; then
         # With an empty status file apt knows nothing as installed, so it fetches the whole closure.
         apt "${options[@]}" install --download-only "$package" || return 1
@@ -86,5 +90,5 @@ archive_keyring() {
     for keyring in /usr/share/keyrings/"$(distribution)"-archive-keyring.{gpg,pgp}; do
         [ ! -f "$keyring" ] || { echo "$keyring"; return; }
     done
-    fail "no archive keyring of $(distribution) in /usr/share/keyrings"
+    fail "no archive keyring of $(distribution) in /usr/share/keyrings. Nothing was changed."
 }

@@ -2,6 +2,9 @@
 
 # What is to be installed, one line each, with the reason.
 MISSING=()
+# What is missing and is not ours to install.
+BY_HAND=()
+by_hand() { BY_HAND+=("$1"); }
 
 say() { printf 'setup: %s\n' "$*"; }
 
@@ -16,6 +19,12 @@ trap drop_scratch EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
+
+keep() {
+    local path left=()
+    for path in "${SCRATCH[@]}"; do [ "$path" = "$1" ] || left+=("$path"); done
+    SCRATCH=("${left[@]}")
+}
 
 # scratch VARIABLE PARENT: a new directory in PARENT that is removed however the run ends.
 scratch() {
@@ -37,9 +46,13 @@ quietly() {
     return $status
 }
 
-# two runs at once would fight over the same directories.
+# Two runs at once would fight over the same directories.
 one_at_a_time() {
-    mkdir -p "$PREFIX"
-    exec 8>"$PREFIX/.setup.lock"
+    if [ "$(id -u)" = 0 ]; then
+        mkdir -p "$PREFIX"
+        exec 8<"$PREFIX"
+    else
+        exec 8<"$OPS"
+    fi
     flock -w 600 8 || fail "another ops/setup has been running for ten minutes; try again when it has ended"
 }
