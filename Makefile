@@ -1,0 +1,53 @@
+# Each target does what it needs first; none leaves a second profile's build behind.
+# ARGS goes to what the target runs: `make up ARGS='--runtime runc'`, `make test ARGS=files`.
+
+ARGS ?=
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup init build up test try bench soak lint down
+
+help: ## what there is
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: ## install what is missing to build and run
+	@ops/setup
+
+# With --target, its flags are its own and the main build keeps its artifacts. Copied only when it
+# changed, because `cli` includes it and would be built again.
+init: ## build PID 1 of the workspaces, static
+	@RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' $(CARGO) build --quiet \
+		-p workspace-init --profile init --target x86_64-unknown-linux-gnu
+	@mkdir -p build
+	@new=$(TARGET_DIR)/x86_64-unknown-linux-gnu/init/workspace-init; \
+		cmp -s $$new build/workspace-init || { cp $$new build/.workspace-init && mv build/.workspace-init build/workspace-init; }
+
+build: init ## build fleeks
+	@$(CARGO) build --release -p fleeks --bin fleeks
+
+up: setup build ## run the whole platform in the foreground
+	@exec $(TARGET_DIR)/release/fleeks up $(ARGS)
+
+test: ## everything that CI asks
+	@ops/test $(ARGS)
+
+try: ## the README's snippet against a running `make up`, or one of its own
+	@ops/setup --tests
+	@$(MAKE) --no-print-directory build
+	@FLEEKS_BIN=$(abspath $(TARGET_DIR))/release/fleeks .venv/bin/python ops/try.py $(ARGS)
+
+bench: setup build ## measure, print a table, write JSON
+	@$(CARGO) run --release --quiet -p fleeks-benches -- $(ARGS)
+
+soak: ## the long tests that `make test` leaves out
+	@FLEEKS_SOAK=1 ops/test --ignored $(ARGS)
+
+lint: init ## formatting, clippy, and what the dependencies may be
+	@ops/lint
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked --quiet cargo-deny
+	@$(CARGO) deny check bans licenses sources
+
+down: ## undo what `fleeks up` left in the kernel: ARGS='--data-dir DIR'
+	@test -x $(TARGET_DIR)/release/fleeks || $(MAKE) --no-print-directory build
+	@$(TARGET_DIR)/release/fleeks down $(ARGS)
