@@ -5,7 +5,9 @@
 
 pub mod directory;
 pub mod door;
+pub mod durable;
 pub mod id;
+pub mod instance;
 pub mod lifecycle;
 pub mod record;
 pub mod timing;

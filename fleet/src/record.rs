@@ -8,6 +8,11 @@
 //!
 //! Must never happen here: a record changed in place, or an acknowledgement before the rename.
 
+mod removal;
+mod store;
+
+pub use store::{Damaged, RecordError, RecordStore};
+
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
