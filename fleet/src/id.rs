@@ -230,3 +230,157 @@ impl fmt::Display for Generation {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::fmt::{Debug, Display};
+
+    use proptest::prelude::*;
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    /// What holds of each minted kind.
+    fn is_a_kind<T>(mint: fn() -> T, prefix: &str, letters: usize)
+    where
+        T: FromStr<Err = InvalidId> + Display + Debug + Eq + Serialize + DeserializeOwned,
+    {
+        let id = mint();
+        let text = id.to_string();
+        assert!(text.starts_with(prefix) && text.len() == prefix.len() + letters);
+        assert_eq!(text.parse::<T>().as_ref(), Ok(&id));
+        let json = serde_json::to_string(&id).unwrap();
+        assert_eq!(json, format!("\"{text}\""));
+        assert_eq!(serde_json::from_str::<T>(&json).unwrap(), id);
+        for malformed in [
+            String::new(),
+            prefix.to_owned(),
+            text[..text.len() - 1].to_owned(),
+            format!("{text}a"),
+            format!(" {text}"),
+            format!("{text}\n"),
+            text.to_uppercase(),
+            text[1..].to_owned(),
+            format!("{prefix}{}", "1".repeat(letters)),
+            format!("{prefix}{}", "/".repeat(letters)),
+            format!("{prefix}{}", "\u{e9}".repeat(letters)),
+            format!("{prefix}{}", "\0".repeat(letters)),
+        ] {
+            assert!(malformed.parse::<T>().is_err(), "{malformed:?}");
+            let json = serde_json::to_string(&malformed).unwrap();
+            assert!(serde_json::from_str::<T>(&json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn each_kind_parses_what_it_minted_and_nothing_else() {
+        is_a_kind(WorkspaceId::mint, "ws_", 16);
+        is_a_kind(ContainerId::mint, "cnt_", 16);
+        is_a_kind(Slug::mint, "workspace-", 10);
+        is_a_kind(OwnerId::mint, "own_", 16);
+        is_a_kind(KeyId::mint, "key_", 16);
+        is_a_kind(NodeId::mint, "node_", 10);
+        is_a_kind(JobId::mint, "job_", 16);
+        is_a_kind(InstanceId::mint, "f", 6);
+    }
+
+    #[test]
+    fn minted_ids_use_the_whole_alphabet_and_differ() {
+        let ids: HashSet<_> = (0..1_000).map(|_| WorkspaceId::mint()).collect();
+        assert_eq!(ids.len(), 1_000);
+        let letters: HashSet<_> = ids.iter().flat_map(|id| id.as_str()[3..].bytes()).collect();
+        assert_eq!(letters, ALPHABET.iter().copied().collect());
+    }
+
+    #[test]
+    fn a_slug_is_a_dns_label_and_never_reserved() {
+        let slug = Slug::mint();
+        assert!(slug.as_str().len() + "65535--".len() <= 63);
+        assert!(
+            RESERVED_LABELS
+                .iter()
+                .all(|label| label.parse::<Slug>().is_err())
+        );
+    }
+
+    #[test]
+    fn hostile_project_ids_are_refused() {
+        for hostile in [
+            "",
+            ".",
+            "..",
+            "...",
+            ".hidden",
+            "../x",
+            "a/b",
+            "a\\b",
+            "a b",
+            " a",
+            "a ",
+            "a\n",
+            "a\0b",
+            "project",
+            "\u{e9}t\u{e9}",
+            "\u{ff0e}\u{ff0e}",
+            "\u{202e}x",
+            "a%2fb",
+            "a?b",
+            "a#b",
+            "a:b",
+            "a@b",
+            "a*",
+            "~",
+            "a\tb",
+            "\u{feff}a",
+        ] {
+            assert!(hostile.parse::<ProjectId>().is_err(), "{hostile:?}");
+        }
+        assert!("a".repeat(200).parse::<ProjectId>().is_err());
+        assert!("a".repeat(101).parse::<ProjectId>().is_err());
+        let fine = [
+            "a",
+            "demo",
+            "My-App_2.0",
+            "Project",
+            "projects",
+            "a..b",
+            "-",
+            "_",
+            "0",
+        ];
+        for fine in fine {
+            assert_eq!(fine.parse::<ProjectId>().unwrap().as_str(), fine);
+        }
+        assert!("a".repeat(100).parse::<ProjectId>().is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn a_project_id_is_exactly_what_its_rule_says(text in "\\PC{0,110}|[A-Za-z0-9_.-]{0,110}") {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            let valid = (1..=100).contains(&text.len())
+                && text.chars().all(allowed)
+                && !text.starts_with('.')
+                && text != "project";
+            match text.parse::<ProjectId>() {
+                Ok(id) => prop_assert!(valid && id.to_string() == text),
+                Err(_) => prop_assert!(!valid),
+            }
+        }
+
+        #[test]
+        fn a_template_name_is_exactly_what_its_rule_says(text in "\\PC{0,45}|[a-z0-9-]{0,45}") {
+            let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-');
+            let valid = (1..=40).contains(&text.len()) && text.chars().all(allowed);
+            prop_assert_eq!(text.parse::<TemplateName>().is_ok(), valid);
+        }
+
+        #[test]
+        fn any_text_either_is_the_id_or_is_refused(text in "(ws_)?[a-z0-9A-Z_]{14,18}") {
+            if let Ok(id) = text.parse::<WorkspaceId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
+}

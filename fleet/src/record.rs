@@ -24,7 +24,7 @@ use crate::id::{
 use crate::lifecycle::State;
 
 /// The durable truth about a workspace, or about a warm container (then without `claim`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkspaceRecord {
     /// Internal id; also the directory's name.
     pub id: WorkspaceId,
@@ -53,6 +53,20 @@ pub struct WorkspaceRecord {
     /// Deleted: the volume is being removed; finish that on start.
     #[serde(default)]
     pub deleted: bool,
+}
+
+/// Without the secret, so that a record may be logged.
+impl std::fmt::Debug for WorkspaceRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkspaceRecord")
+            .field("id", &self.id)
+            .field("slug", &self.slug)
+            .field("generation", &self.generation)
+            .field("state", &self.state)
+            .field("claim", &self.claim)
+            .field("deleted", &self.deleted)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A workspace's owner and name.
