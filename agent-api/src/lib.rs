@@ -1,1 +1,71 @@
-//! agent-api.
+//! The API that fleeks-sdk speaks: JSON of the wire over the façade [`Workspaces`].
+//!
+//! The router expects a [`Caller`] in the request's extensions and leaves errors as [`Problem`]s
+//! without a body; the server puts in the one and writes out the others. It serves paths without
+//! a trailing slash; the server takes slashes off.
+//!
+//! Must never happen here: a key checked, a container touched, a path of the host in an answer,
+//! a body of unknown size in memory.
+
+mod account;
+mod caller;
+mod containers;
+mod files;
+mod input;
+mod later;
+mod problem;
+mod stamp;
+mod streams;
+mod terminal;
+mod urls;
+mod workspaces;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use fleet::timing;
+use http::StatusCode;
+use pool_backend::Workspaces;
+
+pub use caller::{Caller, KeyUsage};
+pub use input::JsonBody;
+pub use problem::Problem;
+pub use urls::PublicUrls;
+
+/// What handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    /// The engine.
+    pub workspaces: Workspaces,
+    /// How the world reaches what runs here.
+    pub public: std::sync::Arc<PublicUrls>,
+}
+
+/// Every path of the API but `/health` and keys, which are the server's.
+pub fn router(state: ApiState) -> Router {
+    let bounded = Router::new()
+        .merge(workspaces::routes())
+        .merge(files::routes())
+        .merge(terminal::routes())
+        .merge(containers::routes())
+        .merge(account::routes())
+        .route_layer(middleware::from_fn(deadline))
+        .merge(later::routes());
+    bounded.merge(files::streaming_routes()).with_state(state)
+}
+
+/// Answers before the SDK gives up. The body of an answer may take longer.
+async fn deadline(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(timing::API_DEADLINE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!(
+                "not done within {} s; it may still be going on",
+                timing::API_DEADLINE.as_secs()
+            ),
+        )
+        .into_response(),
+    }
+}

@@ -12,6 +12,18 @@ pub const API_DEADLINE: Duration = Duration::from_secs(28);
 pub const ROUTE_POLL: Duration = Duration::from_secs(1);
 /// A browser's navigation that would wait longer than this gets the holding page.
 pub const HOLDING_PAGE_AFTER: Duration = Duration::from_secs(1);
+/// A shell line that may run at most this long is answered in silence; 408 when it did not end.
+pub const EXEC_SILENT_MAX: Duration = Duration::from_secs(25);
+/// A shell line that may run longer is answered with white space from here on, lest the SDK
+/// (30 s of silence) gives up.
+pub const EXEC_FIRST_BYTE: Duration = Duration::from_secs(20);
+/// Between two such bytes.
+pub const EXEC_KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Between the two samples of which a CPU percentage is made.
+pub const USAGE_SAMPLE: Duration = Duration::from_millis(200);
+/// What is left of a refused request's body is read and thrown away for this long, so that the
+/// client sees the answer and not a broken pipe.
+pub const REFUSED_BODY: Duration = Duration::from_secs(5);
 /// Connecting to a container on this machine.
 pub const CONNECT: Duration = Duration::from_secs(3);
 /// TLS handshake of a visitor.
@@ -54,6 +66,9 @@ const fn shorter(a: Duration, b: Duration) -> bool {
 const _: () = {
     assert!(shorter(WAKE_DEADLINE, API_DEADLINE));
     assert!(shorter(API_DEADLINE, Duration::from_secs(30)));
+    assert!(shorter(EXEC_FIRST_BYTE, EXEC_SILENT_MAX));
+    assert!(EXEC_SILENT_MAX.as_secs() + JOB_KILL_GRACE.as_secs() < API_DEADLINE.as_secs());
+    assert!(shorter(EXEC_KEEP_ALIVE, EXEC_FIRST_BYTE));
     assert!(shorter(ROUTE_POLL, WAKE_DEADLINE));
     assert!(shorter(HOLDING_PAGE_AFTER, WAKE_DEADLINE));
     assert!(shorter(CONNECT, WAKE_DEADLINE));

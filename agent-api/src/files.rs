@@ -1,0 +1,317 @@
+//! `/api/v1/sdk/files/{project_id}`: files of a workspace. Paths are the user's (`a`, `/a`,
+//! `./a`, `/workspace/a` are one); answers name them relative to the workspace.
+//!
+//! Must never happen here: a path joined to another, or opened.
+
+mod encoding;
+mod multipart;
+mod raw;
+mod upload;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::{StatusCode, header};
+use pool_backend::workspaces::{FileInfo as Found, FileKind, WriteOptions};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::input::{Params, flag, permissions, required};
+use crate::stamp::Stamp;
+use crate::streams::{collect, once};
+use crate::workspaces::find;
+use crate::{ApiState, Caller, JsonBody, Problem};
+use encoding::Encoding;
+
+/// Largest file that is answered as text in JSON.
+const TEXT_LIMIT: usize = 16 << 20;
+
+pub(crate) fn routes() -> Router<ApiState> {
+    Router::new()
+        .route("/api/v1/sdk/files/{project_id}", get(list).post(create))
+        .route(
+            "/api/v1/sdk/files/{project_id}/content",
+            get(read).put(update).delete(delete),
+        )
+        .route("/api/v1/sdk/files/{project_id}/directories", post(mkdir))
+}
+
+/// Calls whose request body is a stream: their deadline is silence, not time.
+pub(crate) fn streaming_routes() -> Router<ApiState> {
+    Router::new()
+        .route(
+            "/api/v1/sdk/files/{project_id}/upload",
+            post(upload::upload),
+        )
+        .route(
+            "/api/v1/sdk/files/{project_id}/raw",
+            get(raw::get).put(raw::put),
+        )
+}
+
+/// FileInfo of the contract.
+#[derive(Debug, Serialize)]
+pub(crate) struct FileInfo {
+    path: String,
+    name: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    size_bytes: u64,
+    permissions: String,
+    created_at: Stamp,
+    modified_at: Stamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mime_type: Option<&'static str>,
+}
+
+impl From<Found> for FileInfo {
+    fn from(found: Found) -> Self {
+        let name = match found.path.rsplit('/').next() {
+            None | Some("") => "workspace",
+            Some(name) => name,
+        };
+        let mime_type = match found.kind {
+            FileKind::File => mime_guess::from_path(name).first_raw(),
+            FileKind::Directory | FileKind::Symlink | FileKind::Other => None,
+        };
+        Self {
+            name: name.to_owned(),
+            kind: match found.kind {
+                FileKind::File => "file",
+                FileKind::Directory => "directory",
+                FileKind::Symlink => "symlink",
+                FileKind::Other => "other",
+            },
+            size_bytes: found.size,
+            permissions: format!("{:04o}", found.mode & 0o7777),
+            created_at: Stamp(found.created_at),
+            modified_at: Stamp(found.modified_at),
+            mime_type,
+            path: found.path,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Create {
+    path: String,
+    content: Option<String>,
+    encoding: Option<String>,
+    permissions: Option<String>,
+}
+
+async fn create(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(project_id): Path<String>,
+    JsonBody(body): JsonBody<Create>,
+) -> Result<Json<FileInfo>, Problem> {
+    let workspace = find(&state, &caller, &project_id)?;
+    let path = required("path", Some(&body.path))?;
+    let options = WriteOptions {
+        mode: permissions(body.permissions.as_deref())?,
+        exclusive: false,
+    };
+    let bytes = encoded(body.content, body.encoding.as_deref())?;
+    let info = workspace.write_file(path, once(bytes), options).await?;
+    Ok(Json(info.into()))
+}
+
+fn encoded(content: Option<String>, encoding: Option<&str>) -> Result<Bytes, Problem> {
+    let encoding: Encoding = encoding.unwrap_or_default().parse()?;
+    encoding.encode(content.unwrap_or_default())
+}
+
+#[derive(Deserialize)]
+struct ListQuery {
+    path: Option<String>,
+    recursive: Option<String>,
+    include_hidden: Option<String>,
+}
+
+async fn list(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(project_id): Path<String>,
+    Params(query): Params<ListQuery>,
+) -> Result<Json<Value>, Problem> {
+    let workspace = find(&state, &caller, &project_id)?;
+    let path = query
+        .path
+        .as_deref()
+        .filter(|path| !path.is_empty())
+        .unwrap_or("/");
+    let recursive = flag("recursive", query.recursive.as_deref(), false)?;
+    let hidden = flag("include_hidden", query.include_hidden.as_deref(), false)?;
+    // The SDK asks about one file by listing it.
+    let at = workspace.stat(path).await?;
+    let found = match at.kind {
+        FileKind::Directory => workspace.list_files(path, recursive, hidden).await?,
+        FileKind::File | FileKind::Symlink | FileKind::Other => vec![at],
+    };
+    let files: Vec<FileInfo> = found.into_iter().map(FileInfo::from).collect();
+    Ok(Json(json!({
+        "project_id": project_id,
+        "path": path,
+        "total_count": files.len(),
+        "files": files,
+    })))
+}
+
+#[derive(Deserialize)]
+struct ReadQuery {
+    path: Option<String>,
+    encoding: Option<String>,
+    binary: Option<String>,
+}
+
+async fn read(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(project_id): Path<String>,
+    Params(query): Params<ReadQuery>,
+) -> Result<Response, Problem> {
+    let workspace = find(&state, &caller, &project_id)?;
+    let path = required("path", query.path.as_deref())?;
+    let binary = flag("binary", query.binary.as_deref(), false)?;
+    let encoding: Encoding = query.encoding.as_deref().unwrap_or_default().parse()?;
+    let (info, chunks) = workspace.read_file(path).await?;
+    if binary {
+        // Each byte as the letter of its number: `.encode('latin1')` gives the bytes back.
+        let head = once(Bytes::from_static(b"{\"content\":\""));
+        let middle = chunks.map(|chunk| chunk.map(|bytes| encoding::latin1_json(&bytes)));
+        let end = once(Bytes::from_static(b"\"}"));
+        let body = Body::from_stream(head.chain(middle).chain(end));
+        return Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response());
+    }
+    let too_large = || {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "more than {TEXT_LIMIT} bytes cannot be read as text; use binary=true, or GET …/raw"
+            ),
+        )
+    };
+    if info.size > TEXT_LIMIT as u64 {
+        return Err(too_large());
+    }
+    let bytes = match collect(chunks, TEXT_LIMIT).await {
+        Ok(bytes) => bytes.ok_or_else(too_large)?,
+        Err(error) => {
+            tracing::warn!(%error, "a file could not be read to its end");
+            return Err(Problem::internal());
+        }
+    };
+    let content = encoding.decode(&bytes)?;
+    Ok(Json(json!({
+        "content": content,
+        "path": info.path,
+        "size_bytes": bytes.len(),
+    }))
+    .into_response())
+}
+
+#[derive(Deserialize)]
+struct Update {
+    path: Option<String>,
+    content: Option<String>,
+    encoding: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PathQuery {
+    path: Option<String>,
+}
+
+/// Writes whether or not the file is there: the SDK never sends its `create_if_missing`.
+async fn update(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(project_id): Path<String>,
+    Params(query): Params<PathQuery>,
+    JsonBody(body): JsonBody<Update>,
+) -> Result<Json<FileInfo>, Problem> {
+    let workspace = find(&state, &caller, &project_id)?;
+    // The TypeScript SDK sends the path in the body.
+    let path = required("path", query.path.as_deref().or(body.path.as_deref()))?;
+    let bytes = encoded(body.content, body.encoding.as_deref())?;
+    let options = WriteOptions::default();
+    let info = workspace.write_file(path, once(bytes), options).await?;
+    Ok(Json(info.into()))
+}
+
+async fn delete(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(project_id): Path<String>,
+    Params(query): Params<PathQuery>,
+) -> Result<Json<Value>, Problem> {
+    let workspace = find(&state, &caller, &project_id)?;
+    let path = required("path", query.path.as_deref())?;
+    workspace.remove_file(path).await?;
+    Ok(Json(json!({ "path": path, "message": "deleted" })))
+}
+
+#[derive(Deserialize)]
+struct Mkdir {
+    path: String,
+    parents: Option<bool>,
+    permissions: Option<String>,
+}
+
+async fn mkdir(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(project_id): Path<String>,
+    JsonBody(body): JsonBody<Mkdir>,
+) -> Result<Json<FileInfo>, Problem> {
+    let workspace = find(&state, &caller, &project_id)?;
+    let path = required("path", Some(&body.path))?;
+    let mode = permissions(body.permissions.as_deref())?;
+    let parents = body.parents.unwrap_or(true);
+    let info = workspace.make_directory(path, parents, mode).await?;
+    Ok(Json(info.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::OffsetDateTime;
+
+    #[test]
+    fn file_info_on_the_wire() {
+        let found = Found {
+            path: "src/main.py".to_owned(),
+            kind: FileKind::File,
+            size: 3,
+            mode: 0o100_644,
+            created_at: OffsetDateTime::UNIX_EPOCH,
+            modified_at: OffsetDateTime::UNIX_EPOCH,
+        };
+        let expected = json!({
+            "path": "src/main.py", "name": "main.py", "type": "file", "size_bytes": 3,
+            "permissions": "0644", "created_at": "1970-01-01T00:00:00Z",
+            "modified_at": "1970-01-01T00:00:00Z", "mime_type": "text/plain",
+        });
+        let mut wire = serde_json::to_value(FileInfo::from(found.clone())).unwrap();
+        // Which of Python's media types is right is not ours to say.
+        assert!(wire["mime_type"].as_str().unwrap().starts_with("text/"));
+        wire["mime_type"] = json!("text/plain");
+        assert_eq!(wire, expected);
+        let root = Found {
+            path: String::new(),
+            kind: FileKind::Directory,
+            mode: 0o755,
+            ..found
+        };
+        let wire = serde_json::to_value(FileInfo::from(root)).unwrap();
+        assert_eq!(wire["path"], "");
+        assert_eq!(wire["name"], "workspace");
+        assert_eq!(wire["type"], "directory");
+        assert!(wire.get("mime_type").is_none());
+    }
+}

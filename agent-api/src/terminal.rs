@@ -1,0 +1,386 @@
+//! `/api/v1/sdk/terminal`: shell lines, waited for or in the background.
+
+pub(crate) mod held;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use init_protocol::JobStatus;
+use pool_backend::Workspace;
+use pool_backend::workspaces::{Command, Job};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::input::{Params, job_in_path, number, project, required, within};
+use crate::stamp::Stamp;
+use crate::{ApiState, Caller, JsonBody, Problem};
+
+/// Longest shell line: the kernel takes no longer argument.
+const COMMAND_MAX: usize = 128 * 1024 - 1;
+/// Longest environment of one call, names and values.
+const ENVIRONMENT_MAX: usize = 1 << 20;
+/// The SDK's default.
+const TIMEOUT_SECONDS: i64 = 30;
+
+pub(crate) fn routes() -> Router<ApiState> {
+    Router::new()
+        .route("/api/v1/sdk/terminal/execute", post(execute))
+        .route("/api/v1/sdk/terminal/background", post(background))
+        .route("/api/v1/sdk/terminal/jobs", get(jobs))
+        .route("/api/v1/sdk/terminal/jobs/{job_id}", get(job).delete(stop))
+        .route("/api/v1/sdk/terminal/jobs/{job_id}/output", get(output))
+}
+
+/// TerminalJob of the contract.
+#[derive(Debug, Serialize)]
+pub(crate) struct TerminalJob {
+    job_id: String,
+    project_id: String,
+    command: String,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<i32>,
+    stdout: String,
+    stderr: String,
+    started_at: Stamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed_at: Option<Stamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution_time_ms: Option<f64>,
+}
+
+impl TerminalJob {
+    fn new(project_id: String, job: Job) -> Self {
+        Self {
+            job_id: job.id.to_string(),
+            project_id,
+            command: job.command,
+            status: status_word(job.status),
+            exit_code: job.exit_code,
+            stdout: job.stdout,
+            stderr: job.stderr,
+            started_at: Stamp(job.started_at),
+            completed_at: job.completed_at.map(Stamp),
+            execution_time_ms: job.duration.map(|time| time.as_micros() as f64 / 1e3),
+        }
+    }
+}
+
+/// The contract knows no 'stopped'.
+pub(crate) fn status_word(status: JobStatus) -> &'static str {
+    match status {
+        JobStatus::Running => "running",
+        JobStatus::Completed => "completed",
+        JobStatus::Failed | JobStatus::Stopped => "failed",
+        JobStatus::Timeout => "timeout",
+    }
+}
+
+/// What `execute`, `background` and a container's `exec` have in common.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RunBody {
+    project_id: Option<String>,
+    command: String,
+    working_dir: Option<String>,
+    timeout_seconds: Option<i64>,
+    environment: Option<BTreeMap<String, String>>,
+}
+
+impl RunBody {
+    /// The command, checked.
+    pub(crate) fn command(self) -> Result<Command, Problem> {
+        if self.command.trim().is_empty() {
+            return Err(Problem::invalid("command is empty"));
+        }
+        if self.command.len() > COMMAND_MAX {
+            return Err(Problem::invalid(format!(
+                "command has more than {COMMAND_MAX} bytes; write a script and run that"
+            )));
+        }
+        let working_dir = self.working_dir.filter(|dir| !dir.is_empty());
+        let working_dir = working_dir.unwrap_or_else(|| "/workspace".to_owned());
+        if self.command.contains('\0') || working_dir.contains('\0') {
+            return Err(Problem::invalid(
+                "command and working_dir must not hold a NUL",
+            ));
+        }
+        let seconds = self.timeout_seconds.unwrap_or(TIMEOUT_SECONDS);
+        let seconds = within("timeout_seconds", seconds, 1..=3600)?;
+        Ok(Command {
+            command: self.command,
+            working_dir,
+            environment: environment(self.environment.unwrap_or_default())?,
+            timeout: Some(Duration::from_secs(seconds)),
+        })
+    }
+
+    fn workspace(&self, state: &ApiState, caller: &Caller) -> Result<Workspace, Problem> {
+        let project = project(required("project_id", self.project_id.as_deref())?)?;
+        Ok(state.workspaces.get(&caller.owner, &project)?)
+    }
+}
+
+fn environment(given: BTreeMap<String, String>) -> Result<Vec<(String, String)>, Problem> {
+    let mut size = 0;
+    for (name, value) in &given {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return Err(Problem::invalid(
+                "environment: a name must not be empty or hold '=', and nothing may hold a NUL",
+            ));
+        }
+        size += name.len() + value.len();
+    }
+    if size > ENVIRONMENT_MAX {
+        return Err(Problem::invalid("environment is too large"));
+    }
+    Ok(given.into_iter().collect())
+}
+
+async fn execute(
+    State(state): State<ApiState>,
+    caller: Caller,
+    JsonBody(body): JsonBody<RunBody>,
+) -> Result<Response, Problem> {
+    let workspace = body.workspace(&state, &caller)?;
+    let command = body.command()?;
+    let line = command.command.clone();
+    let project = workspace.summary().project.to_string();
+    let for_error = project.clone();
+    held::run(
+        workspace,
+        command,
+        move |job| held::json(&TerminalJob::new(project, job)),
+        move |problem| {
+            held::json(&json!({
+                "job_id": "",
+                "project_id": for_error,
+                "command": line,
+                "status": "failed",
+                "stdout": "",
+                "stderr": problem.detail(),
+                "detail": problem.detail(),
+            }))
+        },
+    )
+    .await
+}
+
+async fn background(
+    State(state): State<ApiState>,
+    caller: Caller,
+    JsonBody(body): JsonBody<RunBody>,
+) -> Result<Json<TerminalJob>, Problem> {
+    let workspace = body.workspace(&state, &caller)?;
+    // A background job may run for as long as it likes, unless it was given a time.
+    let timed = body.timeout_seconds.is_some();
+    let mut command = body.command()?;
+    if !timed {
+        command.timeout = None;
+    }
+    let job = workspace.start_job(command).await?;
+    Ok(Json(TerminalJob::new(project_of(&workspace), job)))
+}
+
+fn project_of(workspace: &Workspace) -> String {
+    workspace.summary().project.to_string()
+}
+
+#[derive(Deserialize)]
+struct JobQuery {
+    project_id: Option<String>,
+    status: Option<String>,
+    tail_lines: Option<String>,
+}
+
+impl JobQuery {
+    fn workspace(&self, state: &ApiState, caller: &Caller) -> Result<Workspace, Problem> {
+        let project = project(required("project_id", self.project_id.as_deref())?)?;
+        Ok(state.workspaces.get(&caller.owner, &project)?)
+    }
+}
+
+async fn jobs(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Params(query): Params<JobQuery>,
+) -> Result<Json<Value>, Problem> {
+    let workspace = query.workspace(&state, &caller)?;
+    let wanted = match query.status.as_deref() {
+        None | Some("" | "all") => None,
+        Some(word @ ("running" | "completed" | "failed" | "timeout")) => Some(word),
+        Some(_) => {
+            return Err(Problem::invalid(
+                "status must be running, completed, failed, timeout or all",
+            ));
+        }
+    };
+    let project = project_of(&workspace);
+    let jobs: Vec<TerminalJob> = workspace
+        .jobs()
+        .await?
+        .into_iter()
+        .filter(|job| wanted.is_none_or(|word| status_word(job.status) == word))
+        .map(|job| TerminalJob::new(project.clone(), job))
+        .collect();
+    Ok(Json(json!({
+        "project_id": project,
+        "total_count": jobs.len(),
+        "jobs": jobs,
+    })))
+}
+
+async fn job(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(job_id): Path<String>,
+    Params(query): Params<JobQuery>,
+) -> Result<Json<TerminalJob>, Problem> {
+    let workspace = query.workspace(&state, &caller)?;
+    let job = workspace.job(&job_in_path(&job_id)?).await?;
+    Ok(Json(TerminalJob::new(project_of(&workspace), job)))
+}
+
+async fn output(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(job_id): Path<String>,
+    Params(query): Params<JobQuery>,
+) -> Result<Json<Value>, Problem> {
+    let lines = number(
+        "tail_lines",
+        query.tail_lines.as_deref(),
+        u64::MAX,
+        1..=10_000_000,
+    )?;
+    let workspace = query.workspace(&state, &caller)?;
+    let job = workspace.job(&job_in_path(&job_id)?).await?;
+    Ok(Json(json!({
+        "job_id": job.id,
+        "project_id": project_of(&workspace),
+        "status": status_word(job.status),
+        "exit_code": job.exit_code,
+        "stdout": tail(&job.stdout, lines),
+        "stderr": tail(&job.stderr, lines),
+    })))
+}
+
+/// The last lines of a text; a last line without its end counts as one.
+fn tail(text: &str, lines: u64) -> &str {
+    let body = text.strip_suffix('\n').unwrap_or(text);
+    let skip = usize::try_from(lines)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(1);
+    match body.rmatch_indices('\n').nth(skip) {
+        Some((at, _)) => &text[at + 1..],
+        None => text,
+    }
+}
+
+async fn stop(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(job_id): Path<String>,
+    Params(query): Params<JobQuery>,
+) -> Result<Json<Value>, Problem> {
+    let workspace = query.workspace(&state, &caller)?;
+    let job = workspace.stop_job(&job_in_path(&job_id)?).await?;
+    let message = match job.status {
+        JobStatus::Running => "the job was told to stop",
+        JobStatus::Stopped => "job stopped",
+        JobStatus::Completed | JobStatus::Failed | JobStatus::Timeout => {
+            "the job had already ended"
+        }
+    };
+    Ok(Json(json!({
+        "job_id": job.id,
+        "status": status_word(job.status),
+        "exit_code": job.exit_code,
+        "message": message,
+    })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleet::id::JobId;
+    use time::OffsetDateTime;
+
+    fn body(json: Value) -> Result<Command, Problem> {
+        serde_json::from_value::<RunBody>(json).unwrap().command()
+    }
+
+    #[test]
+    fn terminal_job_on_the_wire() {
+        let mut job = Job {
+            id: "job_aaaaaaaaaaaaaaaa".parse::<JobId>().unwrap(),
+            command: "true".to_owned(),
+            status: JobStatus::Running,
+            exit_code: None,
+            stdout: String::new(),
+            stderr: String::new(),
+            started_at: OffsetDateTime::UNIX_EPOCH,
+            completed_at: None,
+            duration: None,
+        };
+        let wire = serde_json::to_value(TerminalJob::new("p".to_owned(), job.clone())).unwrap();
+        let expected = json!({
+            "job_id": "job_aaaaaaaaaaaaaaaa", "project_id": "p", "command": "true",
+            "status": "running", "stdout": "", "stderr": "",
+            "started_at": "1970-01-01T00:00:00Z",
+        });
+        assert_eq!(wire, expected);
+        job.status = JobStatus::Stopped;
+        job.exit_code = Some(143);
+        job.completed_at = Some(OffsetDateTime::UNIX_EPOCH);
+        job.duration = Some(Duration::from_millis(12));
+        let wire = serde_json::to_value(TerminalJob::new("p".to_owned(), job)).unwrap();
+        assert_eq!(wire["status"], "failed");
+        assert_eq!(wire["exit_code"], 143);
+        assert_eq!(wire["completed_at"], "1970-01-01T00:00:00Z");
+        assert_eq!(wire["execution_time_ms"], 12.0);
+    }
+
+    #[test]
+    fn commands_have_defaults_and_limits() {
+        let command = body(json!({"command": "ls"})).unwrap();
+        assert_eq!(command.working_dir, "/workspace");
+        assert_eq!(command.timeout, Some(Duration::from_secs(30)));
+        let environment = json!({"command": "ls", "environment": {"B": "2", "A": ""}});
+        let pairs = body(environment).unwrap().environment;
+        assert_eq!(
+            pairs,
+            [("A".into(), String::new()), ("B".into(), "2".into())]
+        );
+        let wrong = [
+            json!({"command": ""}),
+            json!({"command": " \n"}),
+            json!({"command": "x\0y"}),
+            json!({"command": "x".repeat(COMMAND_MAX + 1)}),
+            json!({"command": "x", "working_dir": "\0"}),
+            json!({"command": "x", "timeout_seconds": 0}),
+            json!({"command": "x", "timeout_seconds": -1}),
+            json!({"command": "x", "timeout_seconds": 3601}),
+            json!({"command": "x", "environment": {"": "1"}}),
+            json!({"command": "x", "environment": {"A=B": "1"}}),
+            json!({"command": "x", "environment": {"A": "\0"}}),
+            json!({"command": "x", "environment": {"A": "x".repeat(ENVIRONMENT_MAX)}}),
+        ];
+        for json in wrong {
+            assert_eq!(body(json).unwrap_err().status().as_u16(), 422);
+        }
+    }
+
+    #[test]
+    fn tails() {
+        assert_eq!(tail("a\nb\nc\n", 2), "b\nc\n");
+        assert_eq!(tail("a\nb\nc", 2), "b\nc");
+        assert_eq!(tail("a\nb\n", 9), "a\nb\n");
+        assert_eq!(tail("", 1), "");
+        assert_eq!(tail("\n\n", 1), "\n");
+        assert_eq!(tail("ü", u64::MAX), "ü");
+    }
+}

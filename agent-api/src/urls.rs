@@ -1,0 +1,94 @@
+//! How the world reaches what runs here: the URLs that answers carry.
+//!
+//! Must never happen here: a URL made of what a client sent.
+
+use fleet::id::Slug;
+
+/// Where the gateway is reached from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrls {
+    /// Suffix of every host, e.g. `fleeks.localhost`.
+    pub domain: String,
+    /// TLS in front (ours or a proxy's).
+    pub https: bool,
+    /// Port of returned URLs; the scheme's own is left out.
+    pub port: u16,
+    /// Port of the loopback HTTP listener, for URLs without certificate warnings.
+    pub loopback_http_port: Option<u16>,
+}
+
+impl PublicUrls {
+    /// Where a workspace's main port is shown.
+    pub fn preview(&self, slug: &Slug) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        self.url(scheme, slug.as_str())
+    }
+
+    /// The same for websockets.
+    pub fn websocket(&self, slug: &Slug) -> String {
+        let scheme = if self.https { "wss" } else { "ws" };
+        self.url(scheme, slug.as_str())
+    }
+
+    /// The warning-free twin on this machine.
+    pub fn preview_http(&self, slug: &Slug) -> Option<String> {
+        let port = self.loopback_http_port?;
+        let host = format!("{slug}.{}", self.domain);
+        Some(match port {
+            80 => format!("http://{host}"),
+            _ => format!("http://{host}:{port}"),
+        })
+    }
+
+    /// Where this API is.
+    pub fn api(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        self.url(scheme, "api")
+    }
+
+    fn url(&self, scheme: &str, label: &str) -> String {
+        let own_port = if self.https { 443 } else { 80 };
+        if self.port == own_port {
+            format!("{scheme}://{label}.{}", self.domain)
+        } else {
+            format!("{scheme}://{label}.{}:{}", self.domain, self.port)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_named_unless_the_scheme_implies_them() {
+        let slug: Slug = "workspace-abcdefghij".parse().unwrap();
+        let mut urls = PublicUrls {
+            domain: "fleeks.localhost".to_owned(),
+            https: true,
+            port: 8443,
+            loopback_http_port: Some(8080),
+        };
+        assert_eq!(
+            urls.preview(&slug),
+            "https://workspace-abcdefghij.fleeks.localhost:8443"
+        );
+        assert_eq!(
+            urls.websocket(&slug),
+            "wss://workspace-abcdefghij.fleeks.localhost:8443"
+        );
+        assert_eq!(
+            urls.preview_http(&slug).unwrap(),
+            "http://workspace-abcdefghij.fleeks.localhost:8080"
+        );
+        urls.port = 443;
+        urls.loopback_http_port = None;
+        assert_eq!(
+            urls.preview(&slug),
+            "https://workspace-abcdefghij.fleeks.localhost"
+        );
+        assert_eq!(urls.preview_http(&slug), None);
+        urls.https = false;
+        assert_eq!(urls.api(), "http://api.fleeks.localhost:443");
+    }
+}

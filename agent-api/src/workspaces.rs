@@ -1,0 +1,362 @@
+//! `/api/v1/sdk/workspaces`: create (get-or-create), list, get, delete, health, preview URL.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Path, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use fleet::id::TemplateName;
+use fleet::lifecycle::ApiStatus;
+use pool_backend::workspaces::{PoolStatus, Summary};
+use pool_backend::{ErrorKind, Workspace};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::caller::detached;
+use crate::containers::{CpuAndMemory, resource_limits};
+use crate::input::{Params, number, project, project_in_path};
+use crate::stamp::Stamp;
+use crate::{ApiState, Caller, JsonBody, Problem, PublicUrls};
+
+pub(crate) fn routes() -> Router<ApiState> {
+    Router::new()
+        .route("/api/v1/sdk/workspaces", get(list).post(create))
+        .route(
+            "/api/v1/sdk/workspaces/{project_id}",
+            get(show).delete(delete),
+        )
+        .route("/api/v1/sdk/workspaces/{project_id}/health", get(health))
+        .route(
+            "/api/v1/sdk/workspaces/{project_id}/preview-url",
+            get(preview_url),
+        )
+        .route("/api/v1/sdk/pools", get(pools))
+}
+
+/// WorkspaceInfo of the contract.
+#[derive(Debug, Serialize)]
+struct WorkspaceInfo {
+    project_id: String,
+    container_id: String,
+    template: String,
+    status: ApiStatus,
+    created_at: Stamp,
+    languages: Vec<String>,
+    resource_limits: BTreeMap<&'static str, String>,
+    preview_url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preview_url_http: Option<String>,
+    websocket_url: String,
+    db_project_id: u32,
+}
+
+impl WorkspaceInfo {
+    fn new(summary: &Summary, public: &PublicUrls) -> Self {
+        Self {
+            project_id: summary.project.to_string(),
+            container_id: summary.container.to_string(),
+            template: summary.template.to_string(),
+            status: summary.state.api_status(),
+            created_at: Stamp(summary.created_at),
+            languages: summary.languages.clone(),
+            resource_limits: resource_limits(&summary.limits),
+            preview_url: public.preview(&summary.slug),
+            preview_url_http: public.preview_http(&summary.slug),
+            websocket_url: public.websocket(&summary.slug),
+            db_project_id: summary.number,
+        }
+    }
+}
+
+/// The caller's workspace that a path names.
+pub(crate) fn find(state: &ApiState, caller: &Caller, text: &str) -> Result<Workspace, Problem> {
+    let project = project_in_path(text)?;
+    Ok(state.workspaces.get(&caller.owner, &project)?)
+}
+
+#[derive(Deserialize)]
+struct Create {
+    project_id: String,
+    template: Option<String>,
+    pinned_versions: Option<BTreeMap<String, Value>>,
+}
+
+async fn create(
+    State(state): State<ApiState>,
+    caller: Caller,
+    JsonBody(body): JsonBody<Create>,
+) -> Result<Json<WorkspaceInfo>, Problem> {
+    let project = project(&body.project_id)?;
+    let template = template(&state, body.template.as_deref().unwrap_or("default"))?;
+    if body
+        .pinned_versions
+        .is_some_and(|versions| !versions.is_empty())
+    {
+        return Err(Problem::invalid(
+            "pinned_versions is not supported: a template's versions are fixed",
+        ));
+    }
+    let workspaces = state.workspaces.clone();
+    let workspace =
+        detached(async move { workspaces.create(&caller.owner, &project, &template).await })
+            .await?;
+    Ok(Json(WorkspaceInfo::new(
+        &workspace.summary(),
+        &state.public,
+    )))
+}
+
+fn template(state: &ApiState, text: &str) -> Result<TemplateName, Problem> {
+    let known = state.workspaces.templates();
+    let found = known.iter().find(|name| name.as_str() == text);
+    found.cloned().ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(TemplateName::as_str).collect();
+        let names = names.join(", ");
+        Problem::invalid(format!("unknown template; the templates are: {names}"))
+    })
+}
+
+#[derive(Deserialize)]
+struct ListQuery {
+    page: Option<String>,
+    page_size: Option<String>,
+    status_filter: Option<String>,
+}
+
+async fn list(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Params(query): Params<ListQuery>,
+) -> Result<Json<Value>, Problem> {
+    let page = number("page", query.page.as_deref(), 1, 1..=1_000_000)?;
+    let page_size = number("page_size", query.page_size.as_deref(), 20, 1..=1000)?;
+    let status = match query.status_filter.as_deref() {
+        None | Some("" | "all") => None,
+        Some(text) => Some(status_filter(text)?),
+    };
+    let found = state.workspaces.list(
+        &caller.owner,
+        status,
+        usize::try_from(page).unwrap_or(usize::MAX),
+        usize::try_from(page_size).unwrap_or(usize::MAX),
+    );
+    let workspaces: Vec<WorkspaceInfo> = found
+        .items
+        .iter()
+        .map(|summary| WorkspaceInfo::new(summary, &state.public))
+        .collect();
+    Ok(Json(json!({
+        "workspaces": workspaces,
+        "total": found.total,
+        "page": page,
+        "page_size": page_size,
+    })))
+}
+
+fn status_filter(text: &str) -> Result<ApiStatus, Problem> {
+    match text {
+        "ready" | "running" => Ok(ApiStatus::Ready),
+        "starting" => Ok(ApiStatus::Starting),
+        "stopped" => Ok(ApiStatus::Stopped),
+        _ => Err(Problem::invalid(
+            "status_filter must be ready, starting, stopped or all",
+        )),
+    }
+}
+
+async fn show(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(project_id): Path<String>,
+) -> Result<Json<WorkspaceInfo>, Problem> {
+    let workspace = find(&state, &caller, &project_id)?;
+    Ok(Json(WorkspaceInfo::new(
+        &workspace.summary(),
+        &state.public,
+    )))
+}
+
+async fn delete(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(project_id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let project = project_in_path(&project_id)?;
+    let gone = project.to_string();
+    detached(async move { state.workspaces.delete(&caller.owner, &project).await }).await?;
+    Ok(Json(
+        json!({ "project_id": gone, "message": "workspace deleted" }),
+    ))
+}
+
+async fn health(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(project_id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let workspace = find(&state, &caller, &project_id)?;
+    let summary = workspace.summary();
+    let status = summary.state.api_status();
+    let mut container = json!({ "id": summary.container, "status": status });
+    if status == ApiStatus::Ready {
+        match CpuAndMemory::sample(&workspace).await {
+            Ok(used) => {
+                container["cpu_percent"] = json!(used.cpu_percent);
+                container["memory"] = json!(format!("{:.1} MiB", used.memory_mb));
+                container["memory_mb"] = json!(used.memory_mb);
+            }
+            // It stopped between the two looks.
+            Err(error) if matches!(error.kind, ErrorKind::NotReady | ErrorKind::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Json(json!({
+        "project_id": summary.project,
+        "status": status,
+        "container": container,
+        "agents": { "active_count": 0, "total_count": 0 },
+        "last_activity": Stamp(summary.last_activity_at),
+        "uptime_seconds": uptime_seconds(&summary),
+    })))
+}
+
+/// Since its container last started; 0 while it has none.
+pub(crate) fn uptime_seconds(summary: &Summary) -> i64 {
+    let running = summary.state.api_status() == ApiStatus::Ready;
+    let started = summary.started_at.filter(|_| running);
+    started.map_or(0, |at| (Stamp::now().0 - at).whole_seconds().max(0))
+}
+
+async fn preview_url(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(project_id): Path<String>,
+) -> Result<Json<PreviewUrl>, Problem> {
+    let summary = find(&state, &caller, &project_id)?.summary();
+    Ok(Json(PreviewUrl::new(&summary, &state.public)))
+}
+
+/// PreviewURLInfo of the contract.
+#[derive(Debug, Serialize)]
+struct PreviewUrl {
+    project_id: String,
+    preview_url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preview_url_http: Option<String>,
+    websocket_url: String,
+    status: ApiStatus,
+    container_id: String,
+}
+
+impl PreviewUrl {
+    fn new(summary: &Summary, public: &PublicUrls) -> Self {
+        Self {
+            project_id: summary.project.to_string(),
+            preview_url: public.preview(&summary.slug),
+            preview_url_http: public.preview_http(&summary.slug),
+            websocket_url: public.websocket(&summary.slug),
+            status: summary.state.api_status(),
+            container_id: summary.container.to_string(),
+        }
+    }
+}
+
+/// The pools of this node: how many warm containers wait, and how often one was there.
+async fn pools(State(state): State<ApiState>, caller: Caller) -> Result<Json<Value>, Problem> {
+    if !caller.admin {
+        return Err(Problem::new(
+            http::StatusCode::FORBIDDEN,
+            "pools are for the first owner's keys",
+        ));
+    }
+    let pools: Vec<Value> = state.workspaces.pools().iter().map(pool).collect();
+    Ok(Json(json!({ "pools": pools })))
+}
+
+fn pool(pool: &PoolStatus) -> Value {
+    json!({
+        "template": pool.template,
+        "target": pool.target,
+        "ready": pool.ready,
+        "hits": pool.hits,
+        "misses": pool.misses,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleet::id::{ContainerId, Generation, Slug, WorkspaceId};
+    use fleet::lifecycle::State as Life;
+    use time::OffsetDateTime;
+
+    pub(crate) fn sample() -> Summary {
+        Summary {
+            id: WorkspaceId::mint(),
+            project: "learning".parse().unwrap(),
+            number: 7,
+            container: "cnt_aaaaaaaaaaaaaaaa".parse::<ContainerId>().unwrap(),
+            slug: "workspace-abcdefghij".parse::<Slug>().unwrap(),
+            template: "python".parse().unwrap(),
+            languages: vec!["python".to_owned()],
+            limits: pool_backend::config::Limits::default(),
+            state: Life::Frozen,
+            generation: Generation(1),
+            created_at: OffsetDateTime::UNIX_EPOCH,
+            started_at: None,
+            last_activity_at: OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+
+    fn public() -> PublicUrls {
+        PublicUrls {
+            domain: "fleeks.localhost".to_owned(),
+            https: true,
+            port: 8443,
+            loopback_http_port: Some(8080),
+        }
+    }
+
+    #[test]
+    fn workspace_info_on_the_wire() {
+        let info = serde_json::to_value(WorkspaceInfo::new(&sample(), &public())).unwrap();
+        let expected = json!({
+            "project_id": "learning",
+            "container_id": "cnt_aaaaaaaaaaaaaaaa",
+            "template": "python",
+            "status": "ready",
+            "created_at": "1970-01-01T00:00:00Z",
+            "languages": ["python"],
+            "resource_limits": {"cpu": "2", "memory": "2048MiB", "pids": "512", "open_files": "4096"},
+            "preview_url": "https://workspace-abcdefghij.fleeks.localhost:8443",
+            "preview_url_http": "http://workspace-abcdefghij.fleeks.localhost:8080",
+            "websocket_url": "wss://workspace-abcdefghij.fleeks.localhost:8443",
+            "db_project_id": 7,
+        });
+        assert_eq!(info, expected);
+    }
+
+    #[test]
+    fn preview_url_on_the_wire() {
+        let mut public = public();
+        public.loopback_http_port = None;
+        let mut summary = sample();
+        summary.state = Life::Hibernated;
+        let info = serde_json::to_value(PreviewUrl::new(&summary, &public)).unwrap();
+        let expected = json!({
+            "project_id": "learning",
+            "preview_url": "https://workspace-abcdefghij.fleeks.localhost:8443",
+            "websocket_url": "wss://workspace-abcdefghij.fleeks.localhost:8443",
+            "status": "stopped",
+            "container_id": "cnt_aaaaaaaaaaaaaaaa",
+        });
+        assert_eq!(info, expected);
+    }
+
+    #[test]
+    fn filters() {
+        assert_eq!(status_filter("ready").unwrap(), ApiStatus::Ready);
+        assert!(status_filter("READY").is_err());
+        assert!(status_filter("hibernated'; --").is_err());
+    }
+}
