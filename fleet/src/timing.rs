@@ -58,6 +58,8 @@ pub const RECONCILE: Duration = Duration::from_secs(60);
 pub const START_BACKOFF: Duration = Duration::from_millis(250);
 /// Longest pause between failed starts.
 pub const START_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// One look of `fleeks doctor` at the machine, a sandbox's start and end among them.
+pub const DOCTOR_PROBE: Duration = Duration::from_secs(10);
 
 const fn shorter(a: Duration, b: Duration) -> bool {
     a.as_millis() < b.as_millis()
