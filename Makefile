@@ -45,7 +45,7 @@ soak: ## the long tests that `make test` leaves out
 
 lint: init ## formatting, clippy, and what the dependencies may be
 	@ops/lint
-	@command -v cargo-deny >/dev/null || $(CARGO) install --locked --quiet cargo-deny
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked --quiet cargo-deny@0.18.9
 	@$(CARGO) deny check bans licenses sources
 
 down: ## undo what `fleeks up` left in the kernel: ARGS='--data-dir DIR'
