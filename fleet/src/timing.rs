@@ -60,6 +60,8 @@ pub const START_BACKOFF: Duration = Duration::from_millis(250);
 pub const START_BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// One look of `fleeks doctor` at the machine, a sandbox's start and end among them.
 pub const DOCTOR_PROBE: Duration = Duration::from_secs(10);
+/// The served certificate's age is looked at this often; also the pause after a failed renewal.
+pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
 
 const fn shorter(a: Duration, b: Duration) -> bool {
     a.as_millis() < b.as_millis()
