@@ -1,0 +1,202 @@
+//! What is measured, and how. Each measurement is bounded in count and in time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use fleeks_tests::workspace::text;
+use fleeks_tests::{Api, Runtime, Workspace, World, apps, memory, raw, wait};
+use serde_json::{Value, json};
+
+use crate::report::{Report, progress};
+use crate::sample::time;
+
+/// One measurement takes no longer.
+const LIMIT: Duration = Duration::from_secs(12);
+/// Warm containers of the acquisition and the memory measurement.
+const WARM: u32 = 10;
+const CREATE: &str = "/api/v1/sdk/workspaces";
+
+/// Everything, on one runtime.
+pub fn all(runtime: Runtime, report: &mut Report) -> Result<()> {
+    let world = World::builder(runtime).pool("python", WARM).open()?;
+    pool_is_full(&world.api()?)?;
+    progress(runtime, "memory");
+    sizes(&world, report)?;
+    progress(runtime, "acquisition");
+    acquisition(&world, report)?;
+    progress(runtime, "commands and files");
+    calls(&world, report)?;
+    progress(runtime, "previews");
+    previews(&world, report)?;
+    world.stop()
+}
+
+/// The API call that makes a workspace: from a full pool, and from an empty one.
+fn acquisition(world: &World, report: &mut Report) -> Result<()> {
+    let api = world.api()?;
+    let create = |n: usize, template: &str| -> Result<()> {
+        let body = json!({"project_id": format!("{template}-{n}"), "template": template});
+        api.post(CREATE, &body)?.ok()?;
+        Ok(())
+    };
+    let delete = |n: usize, template: &str| -> Result<()> {
+        api.delete(&format!("{CREATE}/{template}-{n}"))?.ok()?;
+        Ok(())
+    };
+    let warm = time(
+        100,
+        LIMIT,
+        |n| create(n, "python"),
+        |n| {
+            delete(n, "python")?;
+            pool_is_full(&api)
+        },
+    )?;
+    report.time(
+        world.runtime(),
+        "acquire a warm container (API call)",
+        "≤ 20",
+        warm,
+    );
+    // No pool is kept for this template in this world.
+    let aim = "≤ 300 runc, ≤ 500 runsc";
+    let cold = time(20, LIMIT, |n| create(n, "node"), |n| delete(n, "node"))?;
+    report.time(
+        world.runtime(),
+        "cold start, pool empty (API call)",
+        aim,
+        cold,
+    );
+    Ok(())
+}
+
+/// What an agent does all day.
+fn calls(world: &World, report: &mut Report) -> Result<()> {
+    let (workspace, runtime) = (world.workspace("python")?, world.runtime());
+    let api = workspace.api();
+    let nothing = |_: usize| Ok(());
+    let command = json!({"project_id": workspace.project, "command": "true", "working_dir": "/workspace", "timeout_seconds": 20});
+    let exec = time(
+        300,
+        LIMIT,
+        |_| {
+            let answer = api.post("/api/v1/sdk/terminal/execute", &command)?.ok()?;
+            ensure!(answer["exit_code"] == 0, "{answer}");
+            Ok(())
+        },
+        nothing,
+    )?;
+    report.time(runtime, "exec of `true`", "≤ 10", exec);
+
+    let content = "0123456789abcdef".repeat(256);
+    let path = workspace.files("");
+    let write = time(
+        500,
+        LIMIT,
+        |n| {
+            let body = json!({"path": format!("bench/{}.txt", n % 50), "content": content, "encoding": "utf-8"});
+            api.post(&path, &body)?.ok()?;
+            Ok(())
+        },
+        nothing,
+    )?;
+    report.time(runtime, "write a file of 4 KiB", "≤ 2", write);
+    let read = time(
+        500,
+        LIMIT,
+        |n| {
+            let answer = api
+                .get(&workspace.files(&format!("/content?path=bench/{}.txt", n % 5)))?
+                .ok()?;
+            ensure!(
+                answer["content"]
+                    .as_str()
+                    .is_some_and(|text| text.len() == 4096)
+            );
+            Ok(())
+        },
+        nothing,
+    )?;
+    report.time(runtime, "read a file of 4 KiB", "–", read);
+    Ok(())
+}
+
+/// From the call for the URL to the app's first 200, on a new TLS connection.
+fn previews(world: &World, report: &mut Report) -> Result<()> {
+    let (workspace, runtime) = (world.workspace("python")?, world.runtime());
+    apps::serve_python(&workspace, "0.0.0.0", 5000)?;
+    let nothing = |_: usize| Ok(());
+    let url = time(200, LIMIT, |_| workspace.preview_url().map(drop), nothing)?;
+    report.time(runtime, "call for the preview URL", "–", url);
+    let usable = time(200, LIMIT, |_| first_answer(world, &workspace), nothing)?;
+    report.time(
+        runtime,
+        "call to usable preview URL (new TLS connection, 200)",
+        "≤ 5",
+        usable,
+    );
+    Ok(())
+}
+
+fn first_answer(world: &World, workspace: &Workspace) -> Result<()> {
+    let host = workspace.host()?;
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let answer = raw::talk(&mut raw::connect_tls(world, &host)?, request.as_bytes())?;
+    ensure!(raw::status(&answer) == Some(200), "{answer}");
+    Ok(())
+}
+
+/// What warm containers cost, and the platform itself.
+fn sizes(world: &World, report: &mut Report) -> Result<()> {
+    let (runtime, platform) = (world.runtime(), world.pid()?);
+    let traces = world.traces()?;
+    let (mut all, mut inits) = (0, Vec::new());
+    for (pid, command) in &traces.processes {
+        // A helper of the runtime may have ended since it was listed.
+        let Ok(bytes) = memory::proportional(*pid) else {
+            continue;
+        };
+        if *pid == platform {
+            report.size(runtime, "the platform itself, idle (PSS)", "–", bytes);
+            continue;
+        }
+        all += bytes;
+        if runtime == Runtime::Runc && !command.contains("runc") {
+            inits.push(memory::resident(*pid)?);
+        }
+    }
+    let aim = "≈ 1.3 runc, ≈ 14 runsc";
+    report.size(
+        runtime,
+        "a warm container (PSS of all its processes)",
+        aim,
+        all / u64::from(WARM),
+    );
+    // Under gVisor init lives in the sandbox's memory and cannot be told apart from outside.
+    if let Some(largest) = inits.iter().max() {
+        report.size(runtime, "init (resident, the largest)", "≤ 3", *largest);
+    }
+    Ok(())
+}
+
+/// Waits until the pool has what it is told to have.
+fn pool_is_full(api: &Api) -> Result<()> {
+    let start = Instant::now();
+    wait::until_true("the pool to fill", Duration::from_secs(60), || {
+        let answer = api.get("/api/v1/sdk/pools")?.ok()?;
+        let pools = answer["pools"].as_array().context("no pools")?;
+        let full = |pool: &Value| -> Result<bool> {
+            let number = |field: &str| {
+                pool[field]
+                    .as_u64()
+                    .with_context(|| format!("no {field} in {pool}"))
+            };
+            Ok(text(pool, "template")? != "python" || number("ready")? >= number("target")?)
+        };
+        pools
+            .iter()
+            .map(full)
+            .try_fold(true, |all, one| Ok(all && one?))
+    })
+    .with_context(|| format!("after {:?}", start.elapsed()))
+}

@@ -1,0 +1,74 @@
+//! What the article and the SDK's README promise, said with the SDK itself.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use fleeks_tests::curl::Version;
+use fleeks_tests::workspace::text;
+use fleeks_tests::{Curl, Workspace, World, python};
+
+/// `for iteration in range(50)`: create, write, execute, read.
+pub fn fifty_iterations(world: &World) -> Result<()> {
+    let told = python::run(
+        world,
+        "fifty_iterations.py",
+        &["50"],
+        Duration::from_secs(120),
+    )?;
+    ensure!(told["iterations"] == 50, "{told}");
+    Ok(())
+}
+
+/// The quick example, with a web app in place of `print('Hello')`: the URL that it prints answers
+/// through verified TLS, and its twin without TLS.
+pub fn quick_example(world: &World) -> Result<()> {
+    let project = format!("demo-{:08x}", rand::random::<u32>());
+    let told = python::run(
+        world,
+        "quick_example.py",
+        &[&project],
+        Duration::from_secs(60),
+    )?;
+    let workspace = Workspace::create(world.api()?, &project, "python")?;
+    let url = text(&told, "preview_url")?;
+    ensure!(url.starts_with("https://workspace-"), "{url}");
+    workspace.wait_for_port(5000)?;
+    for version in [Version::H1, Version::H2] {
+        let answer = Curl::new(world, version, &url)?.send()?;
+        ensure!(
+            answer.status == 200 && answer.text().contains("Hello from a sandbox"),
+            "{answer:?}"
+        );
+    }
+    let twin = format!(
+        "http://{}:{}/",
+        workspace.host()?,
+        world.ready()?.http.port()
+    );
+    let answer = Curl::new(world, Version::H1, &twin)?.send()?;
+    ensure!(
+        answer.status == 200 && answer.text().contains("Hello from a sandbox"),
+        "{answer:?}"
+    );
+    Ok(())
+}
+
+/// `memory.json` goes on where the last container left it.
+pub fn an_agent_remembers(world: &World) -> Result<()> {
+    let project = format!("learning-{:08x}", rand::random::<u32>());
+    let told = python::run(
+        world,
+        "learning_agent.py",
+        &[&project, "10"],
+        Duration::from_secs(120),
+    )?;
+    ensure!(told["iteration"] == 20 && told["patterns"] == 20, "{told}");
+    Ok(())
+}
+
+/// Every call of workspaces, files, terminal and containers that the SDK has, typed.
+pub fn the_sdk_gets_what_it_expects(world: &World) -> Result<()> {
+    let project = format!("Sdk_{:08x}.v1", rand::random::<u32>());
+    python::run(world, "contract.py", &[&project], Duration::from_secs(120))?;
+    Ok(())
+}

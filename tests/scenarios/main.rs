@@ -1,0 +1,88 @@
+//! The scenarios: each story is a readable function, told on every runtime.
+//!
+//! Stories share one running platform per runtime unless they break or measure it. The long ones
+//! are ignored tests (`make soak`); `FLEEKS_RUNTIMES=runc` leaves the other runtime out. A story's
+//! name filters as with any test binary.
+
+mod apps;
+mod article;
+mod bad_input;
+mod contained;
+mod durable;
+mod files;
+mod hosts;
+mod isolation;
+mod owners;
+mod stage;
+mod streams;
+
+use std::process::ExitCode;
+
+use fleeks_tests::world::Runtime;
+use libtest_mimic::Arguments;
+
+use crate::stage::{Story, tell};
+
+/// A story on the platform that a runtime's stories share, named by its path.
+macro_rules! calm {
+    ($story:path) => {
+        stage::calm(stringify!($story), $story)
+    };
+}
+
+/// A story on platforms of its own.
+macro_rules! own {
+    ($story:path) => {
+        stage::own(stringify!($story), $story)
+    };
+}
+
+fn stories() -> Vec<Story> {
+    vec![
+        calm!(article::fifty_iterations),
+        calm!(article::quick_example),
+        calm!(article::an_agent_remembers),
+        calm!(article::the_sdk_gets_what_it_expects),
+        calm!(apps::python_on_all_addresses),
+        calm!(apps::python_on_localhost),
+        calm!(apps::node_on_all_addresses),
+        calm!(apps::node_on_localhost),
+        calm!(apps::one_url_many_services),
+        calm!(apps::same_port_apart),
+        calm!(apps::headers_are_true),
+        calm!(apps::nothing_listens),
+        calm!(streams::websocket_echoes),
+        calm!(streams::events_arrive_one_by_one),
+        own!(streams::bodies_pass_through),
+        own!(streams::a_gib_passes_through),
+        own!(durable::files_outlive_everything),
+        own!(durable::a_job_outlives_a_kill),
+        own!(durable::a_kill_in_a_burst_leaves_nothing),
+        own!(durable::many_kills).soak(),
+        calm!(isolation::no_way_to_neighbours_host_or_metadata),
+        calm!(isolation::nothing_of_the_host_is_seen),
+        calm!(isolation::pip_install_flask).everyday(&[Runtime::Runsc]),
+        calm!(isolation::npm_install_express).everyday(&[Runtime::Runc]),
+        calm!(hosts::strange_hosts_are_refused),
+        calm!(hosts::broken_requests_are_refused),
+        calm!(hosts::sni_and_host_must_agree),
+        calm!(owners::keys_are_checked),
+        calm!(owners::others_see_nothing),
+        calm!(bad_input::project_ids),
+        calm!(bad_input::page_numbers),
+        calm!(bad_input::bodies),
+        calm!(bad_input::unknown_paths),
+        calm!(files::nothing_escapes),
+        calm!(files::strange_files_do_not_hang),
+        calm!(files::bytes_are_exact),
+        calm!(contained::background_returns_at_once),
+        calm!(contained::a_deaf_command_times_out),
+        own!(contained::a_gib_of_output),
+        calm!(contained::a_fork_bomb),
+        calm!(contained::a_memory_hog),
+    ]
+}
+
+fn main() -> ExitCode {
+    tell(&Arguments::from_args(), stories())
+}
