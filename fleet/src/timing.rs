@@ -36,6 +36,17 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 pub const RESPONSE_HEADERS: Duration = Duration::from_secs(120);
 /// Silence within a body, either direction.
 pub const BODY_SILENCE: Duration = Duration::from_secs(120);
+/// A request body may be arbitrarily slow for this long; after that it has a minimum rate.
+pub const BODY_GRACE: Duration = Duration::from_secs(30);
+/// An idle connection to an app is kept this long: below the 5 s after which Node and uvicorn
+/// close theirs, so that we rarely send into a closing one.
+pub const UPSTREAM_IDLE: Duration = Duration::from_secs(4);
+/// What a refused visitor still sends is read this long, so that the refusal reaches it.
+pub const LINGER: Duration = Duration::from_secs(1);
+/// First pause when door and directory disagree about a workspace; grows with each look.
+pub const DISAGREEMENT: Duration = Duration::from_millis(50);
+/// After a failed accept (no file descriptors left).
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Silence of both ends of a websocket before we ask with a ping.
 pub const WEBSOCKET_PING: Duration = Duration::from_secs(30);
 /// Silence of both ends of a websocket before it is closed.
@@ -80,5 +91,7 @@ const _: () = {
     assert!(shorter(INIT_READY, WAKE_DEADLINE));
     assert!(shorter(RUNTIME_COMMAND, WAKE_DEADLINE));
     assert!(shorter(WEBSOCKET_PING, WEBSOCKET_SILENCE));
+    assert!(shorter(BODY_GRACE, BODY_SILENCE));
+    assert!(shorter(LINGER, DRAIN));
     assert!(shorter(START_BACKOFF, START_BACKOFF_MAX));
 };

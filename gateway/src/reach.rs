@@ -1,0 +1,179 @@
+//! From a slug to an open door: route, wake where needed, admission.
+//!
+//! Must never happen here: a connection, or a way in that is not the door's.
+
+use std::sync::Arc;
+
+use fleet::directory::Route;
+use fleet::door::{Admission, Door, Guard, PortChoice, Visit};
+use fleet::id::{Slug, WorkspaceId};
+use fleet::lifecycle::State;
+use fleet::timing::{DISAGREEMENT, HOLDING_PAGE_AFTER};
+use tokio::time::Instant;
+
+use crate::refusal::{Kind, Refusal};
+use crate::routes::Routes;
+use crate::wake::{WakeError, Wakes};
+
+/// A stale route is looked up again this often before the visitor is turned away.
+const ATTEMPTS: u32 = 6;
+
+/// What a visitor wants.
+pub(crate) struct Wish<'a> {
+    /// Whose app.
+    pub slug: &'a Slug,
+    /// On which port.
+    pub port: PortChoice,
+    /// For how long.
+    pub visit: Visit,
+    /// When the request came, and that it may be answered by the holding page.
+    pub holding_page_since: Option<Instant>,
+    /// The address of another port, for links.
+    pub link: &'a (dyn Fn(u16) -> String + Sync),
+}
+
+/// Let in.
+pub(crate) struct Entered {
+    /// Proof; hold it as long as the visit lasts.
+    pub guard: Guard,
+    /// Where.
+    pub route: Route,
+}
+
+/// See the module.
+pub(crate) struct Reach {
+    /// Cached routes.
+    pub routes: Routes,
+    wakes: Arc<Wakes>,
+    door: Arc<dyn Door>,
+}
+
+impl Reach {
+    /// Over these parts.
+    pub fn new(routes: Routes, wakes: Arc<Wakes>, door: Arc<dyn Door>) -> Self {
+        Self {
+            routes,
+            wakes,
+            door,
+        }
+    }
+
+    /// Gets in, waking the workspace if it sleeps. Ends by the wake's deadline.
+    pub async fn enter(&self, wish: &Wish<'_>) -> Result<Entered, Refusal> {
+        for attempt in 0..ATTEMPTS {
+            if attempt > 1 {
+                // Door and directory disagree: one of them is a moment behind.
+                tokio::time::sleep(DISAGREEMENT * attempt).await;
+            }
+            let route = self.routes.get(wish.slug).await?;
+            let route = route.ok_or_else(Refusal::no_workspace)?;
+            if !may_be_open(route.state) {
+                self.wake(wish, &route).await?;
+                continue;
+            }
+            let admission = self
+                .door
+                .admit(&route.workspace, route.generation, wish.port, wish.visit)
+                .await;
+            match admission {
+                Ok(Admission::Admitted(guard)) => return Ok(Entered { guard, route }),
+                Ok(Admission::NotListening(what)) => {
+                    return Err(Refusal::not_listening(&what, wish.link));
+                }
+                Ok(Admission::Asleep) => self.wake(wish, &route).await?,
+                Ok(Admission::Moved) => self.routes.forget(wish.slug),
+                Err(unavailable) => {
+                    tracing::debug!(%unavailable, workspace = %route.workspace, "door");
+                    self.routes.forget(wish.slug);
+                    return Err(Refusal::unavailable());
+                }
+            }
+        }
+        Err(Refusal::unavailable())
+    }
+
+    /// Waits for the wake; the new route is then known.
+    async fn wake(&self, wish: &Wish<'_>, route: &Route) -> Result<(), Refusal> {
+        if !route.auto_wake {
+            // The owner may have changed that since the route was cached.
+            self.routes.forget(wish.slug);
+            let fresh = self.routes.get(wish.slug).await?;
+            let fresh = fresh.ok_or_else(Refusal::no_workspace)?;
+            if !fresh.auto_wake && !may_be_open(fresh.state) {
+                let detail = "It sleeps, and its owner decided that visits do not wake it.";
+                return Err(Refusal::new(Kind::Asleep, detail));
+            }
+        }
+        let waking = self.wakes.wake(&route.workspace, wish.slug);
+        let woken = match wish.holding_page_since {
+            None => waking.await,
+            Some(since) => {
+                match tokio::time::timeout_at(since + HOLDING_PAGE_AFTER, waking).await {
+                    Ok(woken) => woken,
+                    Err(_) => {
+                        let detail = "This page continues by itself as soon as the app is awake.";
+                        return Err(Refusal::new(Kind::Waking, detail));
+                    }
+                }
+            }
+        };
+        match woken {
+            Ok(route) => {
+                self.routes.learn(wish.slug, &route);
+                Ok(())
+            }
+            Err(error) => {
+                self.routes.forget(wish.slug);
+                Err(refusal(error, &route.workspace))
+            }
+        }
+    }
+
+    /// Asks to stay on as `Attached`, after the response turned out to be an event stream.
+    pub async fn attach(&self, entered: &Route, port: u16) -> Option<Guard> {
+        let choice = PortChoice::Number(port);
+        let admission = self
+            .door
+            .admit(
+                &entered.workspace,
+                entered.generation,
+                choice,
+                Visit::Attached,
+            )
+            .await;
+        match admission {
+            Ok(Admission::Admitted(guard)) => Some(guard),
+            _ => None,
+        }
+    }
+}
+
+/// Whether asking the door makes sense; in the other states only a wake does.
+fn may_be_open(state: State) -> bool {
+    match state {
+        State::Running | State::Freezing | State::Frozen | State::Hibernating => true,
+        State::Stopped
+        | State::Starting
+        | State::Hibernated
+        | State::Waking
+        | State::Failed
+        | State::Deleted => false,
+    }
+}
+
+fn refusal(error: WakeError, workspace: &WorkspaceId) -> Refusal {
+    match error {
+        WakeError::TimedOut => {
+            tracing::warn!(%workspace, "wake deadline");
+            let detail = "The workspace did not wake in time; try again shortly.";
+            Refusal::new(Kind::WakeTimeout, detail)
+        }
+        WakeError::Failed(why) => Refusal::new(Kind::WakeFailed, why),
+        WakeError::Absent => Refusal::no_workspace(),
+        WakeError::Unavailable => Refusal::unavailable(),
+        WakeError::Busy => {
+            let detail = "Too many requests wait for this workspace; try again shortly.";
+            Refusal::new(Kind::Busy, detail)
+        }
+    }
+}
