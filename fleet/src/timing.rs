@@ -24,6 +24,8 @@ pub const USAGE_SAMPLE: Duration = Duration::from_millis(200);
 /// What is left of a refused request's body is read and thrown away for this long, so that the
 /// client sees the answer and not a broken pipe.
 pub const REFUSED_BODY: Duration = Duration::from_secs(5);
+/// After an accept that failed (too many open files, mostly).
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Connecting to a container on this machine.
 pub const CONNECT: Duration = Duration::from_secs(3);
 /// TLS handshake of a visitor.

@@ -1,1 +1,168 @@
-//! server.
+//! A node's one HTTP listener: a Unix socket behind the gateway. Key auth, request ids, the shape
+//! of errors, limits; then the agent API. When there are many nodes, requests for another one's
+//! workspaces will be forwarded here, whole, one hop.
+//!
+//! Must never happen here: a request that reaches a handler without a checked key (`/health` and
+//! `/` apart), an error that is not JSON, a key's secret in a log or on disk outside `api-key`.
+
+mod app;
+mod auth;
+mod body;
+mod keys;
+mod request_id;
+mod socket;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agent_api::{ApiState, PublicUrls};
+use axum::Router;
+use fleet::record::RecordStore;
+use fleet::timing;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use pool_backend::Workspaces;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+pub use agent_api;
+pub use keys::{KeyError, KeyStore};
+
+/// Largest head of a request.
+const HEAD_MAX: usize = 64 * 1024;
+
+/// Where the server listens and keeps its files.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// The Unix socket; its directory is made, mode 0700, when it is missing.
+    pub socket: PathBuf,
+    /// Where `api-key` is written on the first start.
+    pub data_dir: PathBuf,
+}
+
+/// What the server works with.
+pub struct ServerParts {
+    /// The engine.
+    pub workspaces: Workspaces,
+    /// Owners and keys.
+    pub records: RecordStore,
+    /// True once requests will succeed: adoption is over.
+    pub ready: watch::Receiver<bool>,
+    /// How the world reaches what runs here.
+    pub public: PublicUrls,
+}
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The socket.
+    #[error("{path}: {problem}")]
+    Socket {
+        /// Where it should be.
+        path: PathBuf,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+}
+
+/// A bound server; connections wait until [`Server::run`].
+pub struct Server {
+    socket: PathBuf,
+    listener: UnixListener,
+    router: Router,
+    keys: Arc<KeyStore>,
+}
+
+impl Server {
+    /// Reads the keys (makes the first one on the first start) and binds the socket.
+    ///
+    /// # Errors
+    /// [`ServerError`]; then nothing listens.
+    pub async fn bind(config: ServerConfig, parts: ServerParts) -> Result<Self, ServerError> {
+        let keys = Arc::new(KeyStore::open(parts.records, config.data_dir).await?);
+        let api = agent_api::router(ApiState {
+            workspaces: parts.workspaces,
+            public: Arc::new(parts.public),
+        });
+        let router = app::app(api, Arc::clone(&keys), parts.ready);
+        Ok(Self {
+            listener: socket::bind(&config.socket)?,
+            socket: config.socket,
+            router,
+            keys,
+        })
+    }
+
+    /// Where the first key is, for people to read.
+    pub fn api_key_file(&self) -> PathBuf {
+        self.keys.key_file()
+    }
+
+    /// Serves until `shutdown` ends, then lets requests in flight finish for `timing::DRAIN`.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
+        let Self {
+            socket,
+            listener,
+            router,
+            keys: _,
+        } = self;
+        serve(listener, router, shutdown).await;
+        if let Err(error) = std::fs::remove_file(&socket) {
+            tracing::debug!(%error, "the socket was gone already");
+        }
+    }
+}
+
+async fn serve(listener: UnixListener, router: Router, shutdown: impl Future<Output = ()> + Send) {
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, router.clone(), &graceful));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(timing::ACCEPT_RETRY).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop(listener);
+    let drained = tokio::time::timeout(timing::DRAIN, graceful.shutdown()).await;
+    if drained.is_err() {
+        tracing::warn!(left = connections.len(), "requests did not end in time");
+    }
+    connections.shutdown().await;
+}
+
+/// One connection of the gateway, which keeps idle ones open and has its own deadlines.
+fn connection(
+    stream: UnixStream,
+    router: Router,
+    graceful: &GracefulShutdown,
+) -> impl Future<Output = ()> + Send + use<> {
+    let service = TowerToHyperService::new(app::entrance(router));
+    let connection = http1::Builder::new()
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let connection = graceful.watch(connection);
+    async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection broke");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
