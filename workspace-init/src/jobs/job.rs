@@ -1,0 +1,240 @@
+//! One shell line: from its start to its exit, and how it is stopped.
+
+use std::cell::Cell;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use init_protocol::{COMMAND_SHOWN, JobState, JobStatus, MAX_COMMAND, RefusalKind, Run};
+use rustix::fs::Access;
+use rustix::process::{Pid, Signal, WaitStatus};
+use tokio::sync::Notify;
+
+use super::stream::Stream;
+use crate::refusal::Refusal;
+use crate::timing;
+
+/// See the module.
+pub struct Job {
+    pub id: String,
+    /// Of its shell; also of its process group and session.
+    pub pid: Pid,
+    pub stdout: Rc<Stream>,
+    pub stderr: Rc<Stream>,
+    command: String,
+    started: Instant,
+    started_at_ms: u64,
+    end: Cell<Option<End>>,
+    /// Why it is being ended, if it is.
+    ending: Cell<Option<JobStatus>>,
+    /// Another job's group has this number now.
+    group_gone: Cell<bool>,
+    ended: Notify,
+}
+
+#[derive(Clone, Copy)]
+struct End {
+    status: JobStatus,
+    exit_code: i32,
+    at_ms: u64,
+    duration: Duration,
+}
+
+/// What is wrong with a call, seen without trying.
+pub fn check(run: &Run) -> Result<(), Refusal> {
+    let id = run.job.as_bytes();
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if !(1..=64).contains(&id.len()) || !id.iter().all(plain) {
+        return Err(Refusal::bad("not a job id"));
+    }
+    if run.command.len() > MAX_COMMAND || run.command.contains('\0') {
+        return Err(Refusal::bad("the command is too long or has a NUL"));
+    }
+    let broken = |(name, value): &(String, String)| {
+        name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
+    };
+    if run.environment.iter().any(broken) {
+        return Err(Refusal::bad("a broken name or value in the environment"));
+    }
+    if run.working_dir.contains('\0') || !run.working_dir.starts_with('/') {
+        return Err(Refusal::bad("the working directory must be absolute"));
+    }
+    match std::fs::metadata(&run.working_dir) {
+        Ok(there) if there.is_dir() => Ok(()),
+        Ok(_) => Err(Refusal::new(
+            RefusalKind::NotDirectory,
+            "the working directory is a file",
+        )),
+        Err(error) => Err(Refusal::failed("working directory", &error)),
+    }
+}
+
+impl Job {
+    /// Starts the shell. Nothing here waits, so its exit cannot be reaped before it is known.
+    pub fn spawn(
+        run: &Run,
+        (stdout, stdout_end): (Rc<Stream>, rustix::fd::OwnedFd),
+        (stderr, stderr_end): (Rc<Stream>, rustix::fd::OwnedFd),
+    ) -> Result<Self, Refusal> {
+        let mut command = Command::new(shell());
+        command
+            .arg("-c")
+            .arg(&run.command)
+            .current_dir(&run.working_dir)
+            .envs(run.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(stdout_end)
+            .stderr(stderr_end);
+        // SAFETY: between fork and exec only a system call is made, and nothing is allocated.
+        unsafe {
+            command.pre_exec(|| Ok(rustix::process::setsid().map(|_| ())?));
+        }
+        let child = command
+            .spawn()
+            .map_err(|error| Refusal::failed("the shell cannot be started", &error))?;
+        Ok(Self {
+            id: run.job.clone(),
+            pid: Pid::from_child(&child),
+            stdout,
+            stderr,
+            command: shown(&run.command),
+            started: Instant::now(),
+            started_at_ms: now_ms(),
+            end: Cell::new(None),
+            ending: Cell::new(None),
+            group_gone: Cell::new(false),
+            ended: Notify::new(),
+        })
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.end.get().is_none()
+    }
+
+    /// Its shell has not exited, or something of it still writes.
+    pub fn is_live(&self) -> bool {
+        self.is_running() || self.stdout.is_open() || self.stderr.is_open()
+    }
+
+    pub fn state(&self) -> JobState {
+        let end = self.end.get();
+        JobState {
+            job: self.id.clone(),
+            command: self.command.clone(),
+            status: end.map_or(JobStatus::Running, |end| end.status),
+            exit_code: end.map(|end| end.exit_code),
+            started_at_ms: self.started_at_ms,
+            ended_at_ms: end.map(|end| end.at_ms),
+            duration_ms: end.map(|end| millis(end.duration)),
+        }
+    }
+
+    /// Its shell was reaped.
+    pub fn exited(&self, status: WaitStatus) {
+        let exit_code = status
+            .exit_status()
+            .or_else(|| status.terminating_signal().map(|signal| 128 + signal))
+            .unwrap_or(-1);
+        let natural = if exit_code == 0 {
+            JobStatus::Completed
+        } else {
+            JobStatus::Failed
+        };
+        self.end.set(Some(End {
+            status: self.ending.get().unwrap_or(natural),
+            exit_code,
+            at_ms: now_ms(),
+            duration: self.started.elapsed(),
+        }));
+        self.ended.notify_waiters();
+    }
+
+    /// Waits for its shell's exit.
+    pub async fn wait(&self) {
+        while self.is_running() {
+            let ended = self.ended.notified();
+            if !self.is_running() {
+                break;
+            }
+            ended.await;
+        }
+    }
+
+    /// SIGTERM to all of its group, and SIGKILL to what is left after `grace`.
+    pub async fn end(&self, why: JobStatus, grace: Duration) {
+        if self.is_running() && self.ending.get().is_none() {
+            self.ending.set(Some(why));
+        }
+        self.signal(Signal::TERM);
+        // What is stopped hears nothing before it goes on.
+        self.signal(Signal::CONT);
+        let gone = async {
+            while !self.is_group_gone() {
+                tokio::time::sleep(timing::GROUP_POLL).await;
+            }
+        };
+        tokio::select! {
+            () = gone => {}
+            () = timing::awake(grace.min(timing::JOB_MAX)) => self.signal(Signal::KILL),
+        }
+        // Its reaping comes as soon as the kernel lets go of it.
+        let _ = tokio::time::timeout(timing::KILLED, self.wait()).await;
+    }
+
+    /// Ends the job when its shell runs longer than `limit`.
+    pub async fn end_after(&self, limit: Duration, grace: Duration) {
+        tokio::select! {
+            () = self.wait() => {}
+            () = timing::awake(limit.min(timing::JOB_MAX)) => {
+                self.end(JobStatus::Timeout, grace).await;
+            }
+        }
+    }
+
+    /// The kernel gave our number to another job: our group had ended.
+    pub fn lose_group(&self) {
+        self.group_gone.set(true);
+    }
+
+    fn is_group_gone(&self) -> bool {
+        let gone = || rustix::process::test_kill_process_group(self.pid).is_err();
+        if !self.is_running() && !self.group_gone.get() && gone() {
+            self.group_gone.set(true);
+        }
+        self.group_gone.get()
+    }
+
+    fn signal(&self, signal: Signal) {
+        if !self.is_group_gone() {
+            // Gone in between is as good.
+            let _ = rustix::process::kill_process_group(self.pid, signal);
+        }
+    }
+}
+
+fn shell() -> &'static str {
+    let bash = "/bin/bash";
+    if rustix::fs::access(Path::new(bash), Access::EXEC_OK).is_ok() {
+        bash
+    } else {
+        "/bin/sh"
+    }
+}
+
+/// The start of a long command.
+fn shown(command: &str) -> String {
+    command[..command.floor_char_boundary(COMMAND_SHOWN)].to_owned()
+}
+
+/// The container's clock; for showing only.
+fn now_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let ms = now.tv_sec.saturating_mul(1000) + now.tv_nsec / 1_000_000;
+    u64::try_from(ms).unwrap_or(0)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,163 @@
+//! What each call does.
+
+use std::future::Future;
+use std::time::Duration;
+
+use init_protocol::codec::{CodecError, read_frame, write_frame, write_json};
+use init_protocol::{Call, FrameKind, MAX_FRAME, Reply, Run, Write};
+use tokio::io::AsyncReadExt as _;
+
+use super::{Connection, Fault, Server};
+use crate::jobs::Job;
+use crate::{forward, ports, processes, timing};
+
+/// Entries of one reply of a list: with the longest commands, all escaped, still one frame.
+const BATCH: usize = MAX_FRAME / (8 * init_protocol::COMMAND_SHOWN);
+
+/// One call and its answer.
+pub struct Exchange<'a> {
+    pub server: &'a Server,
+    pub connection: &'a mut Connection,
+    pub buffer: &'a mut Vec<u8>,
+}
+
+impl Exchange<'_> {
+    pub async fn answer(mut self, call: Call) -> Result<(), Fault> {
+        let Server { jobs, files, .. } = self.server;
+        match call {
+            Call::Ping => {
+                let version = init_protocol::VERSION;
+                self.reply(&Reply::Pong { version }).await
+            }
+            Call::Run(run) => self.run(run).await,
+            Call::Job { job } => {
+                let state = jobs.get(&job)?.state();
+                self.reply(&Reply::Job(state)).await
+            }
+            Call::Jobs => {
+                let states = jobs.states();
+                self.list(&states, |jobs| Reply::Jobs { jobs }).await
+            }
+            Call::Stop { job, grace_ms } => {
+                let grace = Duration::from_millis(grace_ms);
+                let state = jobs.stop(&job, grace).await?;
+                self.reply(&Reply::Job(state)).await
+            }
+            Call::Output { job } => {
+                let job = jobs.get(&job)?;
+                self.output(&job).await
+            }
+            Call::Write(write) => self.write(&write).await,
+            Call::Mkdir {
+                path,
+                parents,
+                mode,
+            } => {
+                let write_id = files.mkdir(&path, parents, mode)?;
+                self.reply(&Reply::Written { write_id }).await
+            }
+            Call::Remove { path } => {
+                files.remove(&path).await?;
+                self.reply(&Reply::Done).await
+            }
+            Call::Ports => {
+                let ports = ports::listening();
+                self.reply(&Reply::Ports { ports }).await?;
+                self.end().await
+            }
+            Call::Processes => {
+                let processes = processes::list();
+                let reply = |processes| Reply::Processes { processes };
+                self.list(&processes, reply).await
+            }
+            Call::Forward { port } => {
+                let app = forward::connect(port).await?;
+                self.reply(&Reply::Connected).await?;
+                forward::carry(self.connection, app).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn run(&mut self, run: Run) -> Result<(), Fault> {
+        let job = self.server.jobs.run(&run)?;
+        let (wait, output) = (run.wait, run.output);
+        drop(run);
+        let id = job.id.clone();
+        self.reply(&Reply::Started { job: id }).await?;
+        if !wait {
+            return Ok(());
+        }
+        tokio::select! {
+            () = job.wait() => {}
+            // The node says nothing meanwhile; what it may do is leave.
+            _ = self.connection.read_u8() => return Err(Fault::Broken),
+        }
+        self.reply(&Reply::Exited(job.state())).await?;
+        if output {
+            self.output(&job).await?;
+        }
+        Ok(())
+    }
+
+    async fn output(&mut self, job: &Job) -> Result<(), Fault> {
+        let slot = self.server.outputs.acquire().await;
+        let (stdout, stderr) = (job.stdout.kept(), job.stderr.kept());
+        let metas = Reply::Output {
+            stdout: stdout.meta,
+            stderr: stderr.meta,
+        };
+        self.reply(&metas).await?;
+        for (kind, kept) in [(FrameKind::Data, stdout), (FrameKind::DataErr, stderr)] {
+            for part in kept.parts {
+                for chunk in part.chunks(MAX_FRAME) {
+                    bounded(write_frame(self.connection, kind, chunk)).await?;
+                }
+            }
+        }
+        drop(slot);
+        self.end().await
+    }
+
+    async fn write(&mut self, call: &Write) -> Result<(), Fault> {
+        let files = &self.server.files;
+        let mut draft = files.begin(call)?;
+        loop {
+            match bounded(read_frame(self.connection, self.buffer)).await? {
+                FrameKind::Data => draft.write(self.buffer)?,
+                FrameKind::End => break,
+                other => return Err(CodecError::Unexpected(other).into()),
+            }
+        }
+        let write_id = files.commit(draft)?;
+        self.reply(&Reply::Written { write_id }).await
+    }
+
+    async fn list<T: Clone>(
+        &mut self,
+        entries: &[T],
+        reply: impl Fn(Vec<T>) -> Reply,
+    ) -> Result<(), Fault> {
+        for batch in entries.chunks(BATCH) {
+            self.reply(&reply(batch.to_vec())).await?;
+        }
+        self.end().await
+    }
+
+    async fn reply(&mut self, reply: &Reply) -> Result<(), Fault> {
+        let write = write_json(self.connection, FrameKind::Reply, reply, self.buffer);
+        bounded(write).await
+    }
+
+    async fn end(&mut self) -> Result<(), Fault> {
+        bounded(write_frame(self.connection, FrameKind::End, &[])).await
+    }
+}
+
+/// A frame's time: a node that is silent for longer is gone.
+async fn bounded<T>(frame: impl Future<Output = Result<T, CodecError>>) -> Result<T, Fault> {
+    match tokio::time::timeout(timing::BODY_SILENCE, frame).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(Fault::Broken),
+    }
+}
