@@ -59,6 +59,16 @@ pub const DRAIN: Duration = Duration::from_secs(10);
 pub const INIT_READY: Duration = Duration::from_secs(10);
 /// A short question to init (ports, stat, …).
 pub const INIT_CALL: Duration = Duration::from_secs(5);
+/// A long question to init (removing a tree, all of a job's output, the end of a write).
+pub const INIT_LONG_CALL: Duration = Duration::from_secs(25);
+/// One attempt to reach an init that is just starting.
+pub const INIT_ATTEMPT: Duration = Duration::from_millis(250);
+/// First pause between two such attempts; doubles up to [`INIT_RETRY_MAX`].
+pub const INIT_RETRY: Duration = Duration::from_millis(1);
+/// Longest pause between two such attempts.
+pub const INIT_RETRY_MAX: Duration = Duration::from_millis(20);
+/// A job without a time-out of its own is waited for this long.
+pub const JOB_LONGEST: Duration = Duration::from_secs(3600);
 /// A runtime's command (create, start, kill, delete, state).
 pub const RUNTIME_COMMAND: Duration = Duration::from_secs(20);
 /// Between SIGTERM and SIGKILL of a job that is stopped or timed out.
@@ -91,6 +101,9 @@ const _: () = {
     assert!(shorter(CONNECT, WAKE_DEADLINE));
     assert!(shorter(INIT_CALL, INIT_READY));
     assert!(shorter(INIT_READY, WAKE_DEADLINE));
+    assert!(shorter(INIT_LONG_CALL, API_DEADLINE));
+    assert!(shorter(INIT_ATTEMPT, INIT_READY));
+    assert!(shorter(INIT_RETRY, INIT_RETRY_MAX));
     assert!(shorter(RUNTIME_COMMAND, WAKE_DEADLINE));
     assert!(shorter(WEBSOCKET_PING, WEBSOCKET_SILENCE));
     assert!(shorter(BODY_GRACE, BODY_SILENCE));

@@ -287,6 +287,8 @@ pub struct Process {
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "plain")]
 pub enum RefusalKind {
+    /// Who calls does not know the token.
+    Stranger,
     BadCall,
     NotFound,
     Exists,

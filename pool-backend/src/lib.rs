@@ -9,6 +9,7 @@
 pub mod cgroup;
 pub mod config;
 pub mod error;
+pub mod init_client;
 pub mod network;
 pub mod node;
 pub mod oci;

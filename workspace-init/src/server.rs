@@ -144,7 +144,7 @@ impl Server {
         };
         let known = hello.token.as_bytes().ct_eq(self.config.token.as_bytes());
         if !bool::from(known) {
-            return Err(Refusal::denied("wrong token").into());
+            return Err(Refusal::new(RefusalKind::Stranger, "wrong token").into());
         }
         if hello.version != VERSION {
             return Err(Refusal::bad("this init speaks another version").into());
