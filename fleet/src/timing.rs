@@ -71,12 +71,22 @@ pub const INIT_RETRY_MAX: Duration = Duration::from_millis(20);
 pub const JOB_LONGEST: Duration = Duration::from_secs(3600);
 /// A runtime's command (create, start, kill, delete, state).
 pub const RUNTIME_COMMAND: Duration = Duration::from_secs(20);
-/// Between two looks at a cgroup whose processes are dying.
-pub const CGROUP_POLL: Duration = Duration::from_millis(2);
 /// Between SIGTERM and SIGKILL of a job that is stopped or timed out.
 pub const JOB_KILL_GRACE: Duration = Duration::from_secs(2);
 /// Known listening ports of a container are refreshed after this, in the background.
 pub const PORTS_FRESH: Duration = Duration::from_secs(1);
+/// Known listening ports older than this are not served any more, fresh ones are asked for first.
+pub const PORTS_STALE: Duration = Duration::from_secs(10);
+/// While a container starts, its runtime is asked this often whether it has ended.
+pub const START_LOOK: Duration = Duration::from_millis(500);
+/// While the engine drains, it looks this often whether it is done.
+pub const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// After a burst, warm containers are refilled at this pace.
+pub const REFILL_PACE: Duration = Duration::from_millis(20);
+/// A refill lets starts that somebody waits for go first, but for no longer than this.
+pub const REFILL_YIELD: Duration = Duration::from_secs(2);
+/// A command that names no timeout.
+pub const EXECUTE_DEFAULT: Duration = Duration::from_secs(30);
 /// Orphans are looked for this often.
 pub const RECONCILE: Duration = Duration::from_secs(60);
 /// First pause after a failed start; doubles up to [`START_BACKOFF_MAX`].
@@ -101,6 +111,11 @@ const _: () = {
     assert!(shorter(ROUTE_POLL, WAKE_DEADLINE));
     assert!(shorter(HOLDING_PAGE_AFTER, WAKE_DEADLINE));
     assert!(shorter(CONNECT, WAKE_DEADLINE));
+    assert!(shorter(PORTS_FRESH, PORTS_STALE));
+    assert!(shorter(START_LOOK, INIT_READY));
+    assert!(shorter(DRAIN_LOOK, DRAIN));
+    assert!(shorter(REFILL_PACE, REFILL_YIELD));
+    assert!(shorter(REFILL_YIELD, WAKE_DEADLINE));
     assert!(shorter(INIT_CALL, INIT_READY));
     assert!(shorter(INIT_READY, WAKE_DEADLINE));
     assert!(shorter(INIT_LONG_CALL, API_DEADLINE));

@@ -68,4 +68,26 @@ impl Error {
             cause: Some(cause.into()),
         }
     }
+
+    /// An error of the file system: full is told apart, the rest is our fault.
+    pub(crate) fn from_io(message: &str, error: std::io::Error) -> Self {
+        use std::io::ErrorKind as Io;
+        match error.kind() {
+            Io::StorageFull | Io::QuotaExceeded => {
+                Self::caused(ErrorKind::NoSpace, "no space is left", error)
+            }
+            _ => Self::caused(ErrorKind::Internal, message, error),
+        }
+    }
+
+    /// The chain of causes, for logs.
+    pub(crate) fn cause_text(&self) -> String {
+        let mut texts = Vec::new();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            texts.push(error.to_string());
+            cause = error.source();
+        }
+        texts.join(": ")
+    }
 }

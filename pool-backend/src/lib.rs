@@ -6,17 +6,26 @@
 //!
 //! Must never happen here: HTTP, or a container changed by anything but its driver.
 
+mod adopt;
 pub mod cgroup;
 pub mod config;
+mod door;
+mod driver;
+mod engine;
 pub mod error;
 pub mod init_client;
+mod keeper;
 pub mod network;
 pub mod node;
 pub mod oci;
+mod pool;
+mod reconcile;
 pub mod rootfs;
 pub mod runtime;
+mod table;
 pub mod template;
 pub mod volume;
+mod volume_files;
 pub mod workspaces;
 
 pub use error::{Error, ErrorKind};

@@ -1,4 +1,269 @@
 //! The engine as one thing: built, adopted, running, drained.
+//!
+//! Must never happen here: serving before adoption has ended.
 
-/// See the module.
-pub struct Node {}
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fleet::directory::Directory;
+use fleet::door::Door;
+use fleet::instance::DataDir;
+use fleet::lifecycle::State;
+use fleet::record::{RecordStore, WorkspaceRecord};
+use fleet::timing;
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::config::NodeConfig;
+use crate::door::NodeDoor;
+use crate::driver::Order;
+use crate::driver::launch::{self, Launcher};
+use crate::engine::{self, Engine};
+use crate::error::{Error, ErrorKind};
+use crate::keeper::{self, Shelf};
+use crate::network::Network;
+use crate::runtime::{self, RuntimeKind, Settings};
+use crate::template::Templates;
+use crate::workspaces::Workspaces;
+use crate::{adopt, reconcile};
+
+/// Containers that are stopped together on shutdown.
+const STOPPED_AT_ONCE: usize = 8;
+
+/// See the module. Dropped without [`Node::shutdown`], it leaves its containers running, as a
+/// killed process would; the next start on the same data dir adopts them.
+pub struct Node {
+    engine: Arc<Engine>,
+}
+
+impl Node {
+    /// Loads the records, adopts what runs, fills the directory, and begins to work. When it
+    /// returns, requests will succeed.
+    ///
+    /// # Errors
+    /// A bad template, a runtime that does not work, a network that cannot be set up.
+    pub async fn start(
+        config: NodeConfig,
+        data: DataDir,
+        directory: Arc<dyn Directory>,
+    ) -> Result<Arc<Self>, Error> {
+        let data_dir = data.path().to_owned();
+        let templates = Templates::load(config.template_dir.as_deref())
+            .map_err(|error| Error::caused(ErrorKind::Invalid, error.to_string(), error))?;
+        if let Some(unknown) = config
+            .pools
+            .keys()
+            .find(|name| templates.get(name).is_none())
+        {
+            let message = format!("a pool is configured for '{unknown}', but no such template");
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        let (store, records, init) = prepare_data(data_dir.clone(), config.init_binary).await?;
+        let addresses = records.iter().map(|record| record.address).collect();
+        let network = Network::open(data.instance().clone(), &data_dir, addresses)
+            .await
+            .map_err(|error| Error::caused(ErrorKind::Internal, error.to_string(), error))?;
+        let settings = Settings {
+            instance: data.instance().clone(),
+            data_dir: data_dir.clone(),
+            prefix: config.prefix.clone(),
+            resolvers: network.resolvers().to_vec(),
+        };
+        let runtime = runtime::select(config.runtime, settings)
+            .await
+            .map_err(|error| Error::caused(ErrorKind::Internal, error.to_string(), error))?;
+        let shelves: BTreeMap<_, _> = templates
+            .names()
+            .into_iter()
+            .map(|name| {
+                let target = config.pools.get(&name).copied().unwrap_or(0);
+                (name.clone(), Arc::new(Shelf::new(name, target)))
+            })
+            .collect();
+        let launcher = Launcher::new(launch::Parts {
+            instance: data.instance().clone(),
+            data_dir,
+            store: store.clone(),
+            templates,
+            network,
+            runtime,
+            limits: config.limits,
+            init,
+            domain: config.domain,
+        });
+        let engine = Engine::new(engine::Parts {
+            data,
+            directory,
+            launcher,
+            store,
+            shelves,
+            last_number: last_number(&records),
+        });
+        let node = Arc::new(Self { engine });
+        adopt::adopt(&node.engine, records).await?;
+        node.begin();
+        Ok(node)
+    }
+
+    /// Keepers, reconcile, and the ear for wakes.
+    fn begin(&self) {
+        let engine = &self.engine;
+        for shelf in engine.shelves.values() {
+            let keeper = keeper::keep(Arc::clone(engine), Arc::clone(shelf));
+            engine.tasks.spawn(keeper);
+        }
+        engine.tasks.spawn(reconcile::run(Arc::clone(engine)));
+        engine.tasks.spawn(listen(Arc::clone(engine)));
+    }
+
+    /// What the gateway sees.
+    pub fn door(&self) -> Arc<dyn Door> {
+        Arc::new(NodeDoor::new(Arc::clone(&self.engine)))
+    }
+
+    /// What the API sees.
+    pub fn workspaces(self: &Arc<Self>) -> Workspaces {
+        Workspaces::new(Arc::clone(self))
+    }
+
+    /// Which runtime runs the containers.
+    pub fn runtime(&self) -> RuntimeKind {
+        self.engine.launcher.runtime.kind()
+    }
+
+    /// Stops everything and leaves nothing but the data dir: workspaces become Stopped and keep
+    /// their volumes, warm containers go with theirs, networks and rules are taken away.
+    pub async fn shutdown(&self) {
+        let engine = &self.engine;
+        engine.resting.cancel();
+        stream::iter(engine.table.all())
+            .for_each_concurrent(STOPPED_AT_ONCE, |handle| async move {
+                if let Err(error) = handle.order(Order::Stop).await
+                    && error.kind != ErrorKind::NotFound
+                {
+                    tracing::warn!(workspace = %handle.id(), %error, "not stopped");
+                }
+            })
+            .await;
+        let warm: Vec<_> = engine
+            .shelves
+            .values()
+            .flat_map(|shelf| shelf.evict(|_| true))
+            .collect();
+        stream::iter(warm)
+            .for_each_concurrent(STOPPED_AT_ONCE, |warm| engine.scrap(warm.record))
+            .await;
+        engine.tasks.close();
+        // Refills underway and deletions; drivers end with the token only.
+        let idle = async {
+            let drivers = engine.table.all().len();
+            let mut look = interval(timing::DRAIN_LOOK);
+            while engine.tasks.len() > drivers {
+                look.tick().await;
+            }
+        };
+        if timeout(timing::DRAIN, idle).await.is_err() {
+            tracing::warn!("something still goes on; it is left to the next start");
+        }
+        engine.cancelled.cancel();
+        if timeout(timing::DRAIN, engine.tasks.wait()).await.is_err() {
+            tracing::warn!("a driver does not end");
+        }
+        if let Err(error) = engine.launcher.network.close().await {
+            tracing::warn!(%error, "the network is not all gone");
+        }
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.engine.resting.cancel();
+        self.engine.cancelled.cancel();
+    }
+}
+
+/// Reads the records and puts init where containers find it.
+async fn prepare_data(
+    data_dir: PathBuf,
+    init_binary: &'static [u8],
+) -> Result<(RecordStore, Vec<WorkspaceRecord>, PathBuf), Error> {
+    let prepared = tokio::task::spawn_blocking(move || {
+        let store = RecordStore::open(&data_dir)
+            .map_err(|error| Error::caused(ErrorKind::Internal, error.to_string(), error))?;
+        let (records, damaged) = store.load_workspaces();
+        for damaged in damaged {
+            tracing::error!(path = %damaged.path.display(), why = damaged.why, "a damaged record");
+        }
+        let init = install_init(&data_dir, init_binary)
+            .map_err(|error| Error::from_io("init could not be installed", error))?;
+        Ok((store, records, init))
+    });
+    prepared
+        .await
+        .map_err(|error| Error::caused(ErrorKind::Internal, "the start was cut short", error))?
+}
+
+/// Replaced by rename: containers of before keep the one that they have.
+fn install_init(data_dir: &Path, binary: &[u8]) -> io::Result<PathBuf> {
+    let path = data_dir.join("init");
+    if std::fs::read(&path).is_ok_and(|there| there == binary) {
+        return Ok(path);
+    }
+    let new = data_dir.join(".init.new");
+    std::fs::write(&new, binary)?;
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755))?;
+    std::fs::rename(&new, &path)?;
+    Ok(path)
+}
+
+fn last_number(records: &[WorkspaceRecord]) -> u32 {
+    let claims = records.iter().filter_map(|record| record.claim.as_ref());
+    claims.map(|claim| claim.number).max().unwrap_or(0)
+}
+
+/// Hears of rows that want to run here, and looks for them itself: a lost message delays only.
+async fn listen(engine: Arc<Engine>) {
+    let mut changes = engine.directory.changes();
+    let mut look = interval(timing::ROUTE_POLL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = engine.resting.cancelled() => return,
+            change = changes.recv() => match change {
+                Ok(change) => {
+                    if let Some(route) = change.route
+                        && route.node == engine.node
+                        && matches!(route.state, State::Starting | State::Waking)
+                        && let Some(handle) = engine.table.by_id(&route.workspace)
+                    {
+                        handle.nudge(route.generation);
+                    }
+                }
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
+            _ = look.tick() => look_for_work(&engine).await,
+        }
+    }
+}
+
+async fn look_for_work(engine: &Engine) {
+    match engine.directory.work(&engine.node).await {
+        Ok(rows) => {
+            for row in rows {
+                if let Some(handle) = engine.table.by_id(&row.workspace) {
+                    handle.nudge(row.generation);
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the directory does not say what to do"),
+    }
+}

@@ -3,9 +3,16 @@
 //!
 //! Must never happen here: HTTP, JSON of the wire, a call without a bound.
 
+mod files;
+mod jobs;
+pub(crate) mod path;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fleet::directory::WakeCause;
+use fleet::door::Visit;
 use fleet::id::{
     ContainerId, Generation, JobId, OwnerId, ProjectId, Slug, TemplateName, WorkspaceId,
 };
@@ -13,20 +20,25 @@ use fleet::lifecycle::{ApiStatus, State};
 use futures_util::stream::BoxStream;
 use time::OffsetDateTime;
 
-use crate::error::Error;
-use crate::runtime;
+use crate::driver::gate::Pass;
+use crate::driver::{self, Handle, Order};
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind};
+use crate::init_client::{InitClient, InitError};
+use crate::node::Node;
+use crate::runtime::{OciId, Usage};
 
 /// All workspaces of this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Workspaces {
-    node: std::sync::Arc<crate::node::Node>,
+    node: Arc<Node>,
 }
 
 /// One workspace of one owner: a cheap handle, valid across restarts of its container.
 #[derive(Clone)]
 pub struct Workspace {
-    node: std::sync::Arc<crate::node::Node>,
-    id: WorkspaceId,
+    node: Arc<Node>,
+    handle: Arc<Handle>,
 }
 
 /// What is known of a workspace without asking its container.
@@ -120,38 +132,76 @@ pub struct WriteOptions {
 pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
 
 impl Workspaces {
-    /// Get-or-create: an existing workspace of this owner is returned (and started), whatever the template.
-    /// See the module.
-    #[expect(unused_variables, clippy::todo)]
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    /// Get-or-create: an existing workspace of this owner is returned (and started), whatever the
+    /// template. Any number of equal calls at once make one workspace. A dropped call may still
+    /// make it.
+    ///
+    /// # Errors
+    /// `Invalid` template; `NoSpace`; `NotReady` when it does not start in time.
     pub async fn create(
         &self,
         owner: &OwnerId,
         project: &ProjectId,
         template: &TemplateName,
     ) -> Result<Workspace, Error> {
-        todo!()
+        self.node.engine().launcher.template(template)?;
+        let making = {
+            let engine = Arc::clone(self.node.engine());
+            let (owner, project, template) = (owner.clone(), project.clone(), template.clone());
+            let tasks = engine.tasks.clone();
+            // A task of its own: a caller that goes away must not leave half a claim.
+            tasks.spawn(async move { engine.get_or_make(&owner, &project, &template).await })
+        };
+        let (handle, new) = making.await.map_err(|error| {
+            Error::caused(ErrorKind::Internal, "the workspace was not made", error)
+        })??;
+        let workspace = self.workspace(handle);
+        tracing::debug!(workspace = %workspace.handle.id(), new, "created");
+        workspace.ensure_running().await?;
+        Ok(workspace)
     }
-    /// See the module.
-    #[expect(unused_variables, clippy::todo)]
+
+    /// By its project id. Starts nothing.
+    ///
+    /// # Errors
+    /// `NotFound`, also for another owner's.
     pub fn get(&self, owner: &OwnerId, project: &ProjectId) -> Result<Workspace, Error> {
-        todo!()
+        self.found(self.node.engine().table.by_project(owner, project))
     }
-    /// See the module.
-    #[expect(unused_variables, clippy::todo)]
+
+    /// By its number. Starts nothing.
+    ///
+    /// # Errors
+    /// `NotFound`, also for another owner's.
     pub fn by_number(&self, owner: &OwnerId, number: u32) -> Result<Workspace, Error> {
-        todo!()
+        self.found(self.node.engine().table.by_number(owner, number))
     }
-    /// See the module.
-    #[expect(unused_variables, clippy::todo)]
+
+    /// By its container id, which stays the same across restarts. Starts nothing.
+    ///
+    /// # Errors
+    /// `NotFound`, also for another owner's.
     pub fn by_container(
         &self,
         owner: &OwnerId,
         container: &ContainerId,
     ) -> Result<Workspace, Error> {
-        todo!()
+        self.found(self.node.engine().table.by_container(owner, container))
     }
-    /// Page from 1.
-    #[expect(unused_variables, clippy::todo)]
+
+    /// By its internal id, whoever owns it: for callers that have checked access already.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn by_id(&self, id: &WorkspaceId) -> Result<Workspace, Error> {
+        self.found(self.node.engine().table.by_id(id))
+    }
+
+    /// An owner's workspaces, oldest first. Pages count from 1; one beyond the last is empty.
     pub fn list(
         &self,
         owner: &OwnerId,
@@ -159,126 +209,244 @@ impl Workspaces {
         page: usize,
         page_size: usize,
     ) -> Page<Summary> {
-        todo!()
+        let mut handles = self.node.engine().table.of_owner(owner);
+        if let Some(status) = status {
+            handles.retain(|handle| handle.status().state.api_status() == status);
+        }
+        let total = handles.len();
+        let before = page.saturating_sub(1).saturating_mul(page_size);
+        let items = handles
+            .into_iter()
+            .skip(before)
+            .take(page_size)
+            .map(|handle| self.workspace(handle).summary())
+            .collect();
+        Page { items, total }
     }
-    /// See the module.
-    #[expect(unused_variables, clippy::todo)]
+
+    /// Deletes a workspace with all its files. When it returns, its name is free, its address
+    /// leads nowhere, and its container is gone; removing a large volume may take a little longer.
+    ///
+    /// # Errors
+    /// `NotFound`; `NoSpace`, `Internal` when the deletion could not be recorded.
     pub async fn delete(&self, owner: &OwnerId, project: &ProjectId) -> Result<(), Error> {
-        todo!()
+        let workspace = self.get(owner, project)?;
+        self.node.engine().delete(&workspace.handle).await
     }
-    /// See the module.
-    #[expect(clippy::todo)]
+
+    /// Names of all templates, sorted.
     pub fn templates(&self) -> Vec<TemplateName> {
-        todo!()
+        self.node.engine().launcher.templates.names()
     }
-    /// Template, target, ready, hits, misses.
-    #[expect(clippy::todo)]
+
+    /// All pools, by template.
     pub fn pools(&self) -> Vec<PoolStatus> {
-        todo!()
+        let shelves = self.node.engine().shelves.values();
+        shelves.map(|shelf| shelf.status()).collect()
+    }
+
+    fn workspace(&self, handle: Arc<Handle>) -> Workspace {
+        Workspace {
+            node: Arc::clone(&self.node),
+            handle,
+        }
+    }
+
+    fn found(&self, handle: Option<Arc<Handle>>) -> Result<Workspace, Error> {
+        handle
+            .map(|handle| self.workspace(handle))
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, "no such workspace"))
     }
 }
+
 impl Workspace {
-    /// See the module.
-    #[expect(clippy::todo)]
+    /// What is known without asking the container.
     pub fn summary(&self) -> Summary {
-        todo!()
+        let (identity, status) = (self.handle.identity(), self.handle.status());
+        let launcher = &self.engine().launcher;
+        let template = launcher.templates.get(&identity.template);
+        let template = template.as_deref();
+        Summary {
+            id: identity.id.clone(),
+            project: identity.project.clone(),
+            number: identity.number,
+            container: identity.container.clone(),
+            slug: identity.slug.clone(),
+            template: identity.template.clone(),
+            languages: template.map(|t| t.languages.clone()).unwrap_or_default(),
+            limits: template.map_or(launcher.limits, |t| t.limits.over(launcher.limits)),
+            state: status.state,
+            generation: status.generation,
+            created_at: identity.created_at,
+            started_at: status.started_at,
+            last_activity_at: self.handle.last_activity(),
+        }
     }
-    /// See the module.
-    #[expect(clippy::todo)]
+
+    /// Why its last start failed, if it did; safe to show.
+    pub fn problem(&self) -> Option<String> {
+        self.handle.status().problem
+    }
+
+    /// Starts it if it does not run, and waits until it does.
+    ///
+    /// # Errors
+    /// `NotReady` when it does not start in time; `NotFound` when it was deleted meanwhile.
     pub async fn ensure_running(&self) -> Result<Summary, Error> {
-        todo!()
+        self.handle.touch();
+        driver::ensure_running(self.engine(), &self.handle, WakeCause::Api).await?;
+        Ok(self.summary())
     }
+
+    /// Ends its processes; the volume stays. The next use starts it again.
+    ///
+    /// # Errors
+    /// As [`Workspace::restart`].
+    pub async fn stop(&self) -> Result<Summary, Error> {
+        self.handle.order(Order::Stop).await?;
+        Ok(self.summary())
+    }
+
     /// New generation around the volume.
-    #[expect(clippy::todo)]
+    ///
+    /// # Errors
+    /// As [`Workspace::ensure_running`]; `TooMany` when too many calls wait.
     pub async fn restart(&self) -> Result<Summary, Error> {
-        todo!()
+        self.handle.order(Order::Stop).await?;
+        self.ensure_running().await
     }
-    /// Timeout → Job with status Timeout.
-    #[expect(unused_variables, clippy::todo)]
-    pub async fn execute(&self, command: Command) -> Result<Job, Error> {
-        todo!()
+
+    /// The port that its preview shows; none: the first well-known port that listens.
+    pub fn set_main_port(&self, port: Option<u16>) {
+        self.handle.preview_port.set(port);
     }
-    /// No output yet.
-    #[expect(unused_variables, clippy::todo)]
-    pub async fn start_job(&self, command: Command) -> Result<Job, Error> {
-        todo!()
-    }
-    /// See the module.
-    #[expect(unused_variables, clippy::todo)]
-    pub async fn job(&self, id: &JobId) -> Result<Job, Error> {
-        todo!()
-    }
-    /// See the module.
-    #[expect(clippy::todo)]
-    pub async fn jobs(&self) -> Result<Vec<Job>, Error> {
-        todo!()
-    }
-    /// See the module.
-    #[expect(unused_variables, clippy::todo)]
-    pub async fn stop_job(&self, id: &JobId) -> Result<Job, Error> {
-        todo!()
-    }
-    /// See the module.
-    #[expect(clippy::todo)]
+
+    /// Processes inside; none while it does not run.
+    ///
+    /// # Errors
+    /// `NotReady` when its init does not answer.
     pub async fn processes(&self) -> Result<Vec<init_protocol::Process>, Error> {
-        todo!()
+        let listed = self.while_running(|init| async move { init.processes().await });
+        Ok(listed.await?.unwrap_or_default())
     }
-    /// See the module.
-    #[expect(clippy::todo)]
+
+    /// What listens inside now; nothing while it does not run.
+    ///
+    /// # Errors
+    /// `NotReady` when its init does not answer.
     pub async fn ports(&self) -> Result<Vec<init_protocol::ListeningPort>, Error> {
-        todo!()
+        let Some(gate) = self.handle.gate() else {
+            return Ok(Vec::new());
+        };
+        match gate.ports.refresh().await {
+            Ok(known) => Ok(known.ports.clone()),
+            Err(error) => self
+                .unanswered(error, gate.generation)
+                .await
+                .map(|()| Vec::new()),
+        }
     }
-    /// See the module.
-    #[expect(clippy::todo)]
-    pub async fn usage(&self) -> Result<runtime::Usage, Error> {
-        todo!()
+
+    /// What it uses now; nothing while it does not run.
+    ///
+    /// # Errors
+    /// `NotReady` when that is not known now.
+    pub async fn usage(&self) -> Result<Usage, Error> {
+        let status = self.handle.status();
+        if status.state.api_status() != ApiStatus::Ready {
+            return Ok(Usage::default());
+        }
+        let launcher = &self.engine().launcher;
+        let container = &self.handle.identity().container;
+        let id = OciId::new(&launcher.instance, container, status.generation);
+        launcher.usage(&id).await
     }
-    // Files. `path` as the user wrote it: `a`, `/a`, `./a`, `/workspace/a` are one. Reads come from the volume and wake nobody.
-    /// See the module.
-    #[expect(unused_variables, clippy::todo)]
-    pub async fn stat(&self, path: &str) -> Result<FileInfo, Error> {
-        todo!()
+
+    fn engine(&self) -> &Engine {
+        self.node.engine()
     }
-    /// See the module.
-    #[expect(unused_variables, clippy::todo)]
-    pub async fn list_files(
+
+    /// Calls its init, starting it first if need be. If the container turns out to be dead before
+    /// init took the call, it is started again, once.
+    async fn calling<T, F>(&self, call: impl Fn(InitClient) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, InitError>>,
+    {
+        let mut restarted = false;
+        loop {
+            let (init, generation, _visit) = self.enter().await?;
+            let error = match call(init).await {
+                Ok(answer) => {
+                    self.handle.touch();
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            let unheard = is_unheard(&error);
+            match self.unanswered(error, generation).await {
+                // Dead, and the call never reached it.
+                Ok(()) if unheard && !restarted => restarted = true,
+                Ok(()) => {
+                    return Err(Error::new(
+                        ErrorKind::NotReady,
+                        "the workspace stopped while the call went on",
+                    ));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Calls its init if it runs; none if it does not.
+    async fn while_running<T, F>(
         &self,
-        path: &str,
-        recursive: bool,
-        hidden: bool,
-    ) -> Result<Vec<FileInfo>, Error> {
-        todo!()
+        call: impl FnOnce(InitClient) -> F,
+    ) -> Result<Option<T>, Error>
+    where
+        F: Future<Output = Result<T, InitError>>,
+    {
+        let Some(gate) = self.handle.gate() else {
+            return Ok(None);
+        };
+        match call(gate.init.clone()).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) => self.unanswered(error, gate.generation).await.map(|()| None),
+        }
     }
-    /// See the module.
-    #[expect(unused_variables, clippy::todo)]
-    pub async fn read_file(&self, path: &str) -> Result<(FileInfo, ByteStream), Error> {
-        todo!()
+
+    /// Through the gate of a running container.
+    async fn enter(&self) -> Result<(InitClient, Generation, Pass), Error> {
+        loop {
+            let gate = driver::ensure_running(self.engine(), &self.handle, WakeCause::Api).await?;
+            // Closed since: the wait above has its own deadline.
+            if let Some(pass) = gate.enter(Visit::InFlight) {
+                self.handle.touch();
+                return Ok((gate.init.clone(), gate.generation, pass));
+            }
+        }
     }
-    /// See the module.
-    #[expect(unused_variables, clippy::todo)]
-    pub async fn write_file(
-        &self,
-        path: &str,
-        content: ByteStream,
-        options: WriteOptions,
-    ) -> Result<FileInfo, Error> {
-        todo!()
+
+    /// What an error of init's client means: `Ok` when the container is dead (its driver has
+    /// cleared up then), else what to tell the caller.
+    async fn unanswered(&self, error: InitError, generation: Generation) -> Result<(), Error> {
+        let answered = matches!(error, InitError::Refused { .. } | InitError::Source(_));
+        if answered || self.handle.check(generation).await {
+            return Err(error.into());
+        }
+        Ok(())
     }
-    /// See the module.
-    #[expect(unused_variables, clippy::todo)]
-    pub async fn make_directory(
-        &self,
-        path: &str,
-        parents: bool,
-        mode: Option<u32>,
-    ) -> Result<FileInfo, Error> {
-        todo!()
-    }
-    /// See the module.
-    #[expect(unused_variables, clippy::todo)]
-    pub async fn remove_file(&self, path: &str) -> Result<(), Error> {
-        todo!()
-    }
+}
+
+/// Whether init certainly never heard the call: then making it again does not do it twice.
+fn is_unheard(error: &InitError) -> bool {
+    use std::io::ErrorKind as Io;
+    matches!(
+        error,
+        InitError::Unreachable(error) if matches!(
+            error.kind(),
+            Io::ConnectionRefused | Io::HostUnreachable | Io::NetworkUnreachable
+        )
+    )
 }
 
 /// One template's pool.

@@ -1,0 +1,219 @@
+//! The node's door: visitors in, and connections to the apps that they want.
+//!
+//! Must never happen here: a question to the directory, or a way to a container's control port.
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fleet::door::{
+    Admission, Connect, ConnectError, Door, DoorUnavailable, Guard, NotListening, PortChoice,
+    Upstream, Visit,
+};
+use fleet::id::{Generation, WorkspaceId};
+use fleet::timing;
+use init_protocol::CONTROL_PORT;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::driver::Handle;
+use crate::driver::gate::{Gate, Pass, Way};
+use crate::driver::ports::Known;
+use crate::engine::Engine;
+use crate::init_client::InitError;
+
+/// See the module.
+pub(crate) struct NodeDoor {
+    engine: Arc<Engine>,
+}
+
+impl NodeDoor {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+}
+
+#[async_trait]
+impl Door for NodeDoor {
+    async fn admit(
+        &self,
+        workspace: &WorkspaceId,
+        generation: Generation,
+        port: PortChoice,
+        visit: Visit,
+    ) -> Result<Admission, DoorUnavailable> {
+        let Some(handle) = self.engine.table.by_id(workspace) else {
+            return Ok(Admission::Moved);
+        };
+        let Some(gate) = handle.gate() else {
+            return Ok(Admission::Asleep);
+        };
+        if gate.generation != generation {
+            return Ok(Admission::Moved);
+        }
+        let Some(pass) = gate.enter(visit) else {
+            return Ok(Admission::Asleep);
+        };
+        handle.touch();
+        Ok(match choose(&handle, &gate, port).await {
+            Choice::Port(port) => Admission::Admitted(guard(handle, gate, port, pass)),
+            Choice::Nothing(nothing) => Admission::NotListening(nothing),
+            Choice::Dead => Admission::Asleep,
+        })
+    }
+}
+
+enum Choice {
+    Port(u16),
+    Nothing(NotListening),
+    /// The container turned out to be gone.
+    Dead,
+}
+
+/// What is known decides if it can; else init is asked.
+async fn choose(handle: &Arc<Handle>, gate: &Arc<Gate>, wanted: PortChoice) -> Choice {
+    let wanted = match wanted {
+        PortChoice::Number(port) => Some(port),
+        PortChoice::Main => handle.preview_port.get(),
+    };
+    if wanted == Some(CONTROL_PORT) {
+        let listening = gate.ports.cached().map(|known| known.numbers());
+        return Choice::Nothing(NotListening {
+            port: wanted,
+            listening: listening.unwrap_or_default(),
+        });
+    }
+    if let Some(port) = gate.ports.cached().and_then(|known| pick(&known, wanted)) {
+        return Choice::Port(port);
+    }
+    match gate.ports.refresh().await {
+        Ok(known) => match pick(&known, wanted) {
+            Some(port) => Choice::Port(port),
+            None => Choice::Nothing(NotListening {
+                port: wanted,
+                listening: known.numbers(),
+            }),
+        },
+        Err(error) => {
+            tracing::debug!(workspace = %handle.id(), %error, "init does not tell the ports");
+            if !handle.check(gate.generation).await {
+                return Choice::Dead;
+            }
+            // A busy init is no reason to turn away somebody who knows the port.
+            match wanted {
+                Some(port) => Choice::Port(port),
+                None => Choice::Nothing(NotListening {
+                    port: None,
+                    listening: Vec::new(),
+                }),
+            }
+        }
+    }
+}
+
+fn pick(known: &Known, wanted: Option<u16>) -> Option<u16> {
+    match wanted {
+        Some(port) => known.has(port).then_some(port),
+        None => known.main,
+    }
+}
+
+fn guard(handle: Arc<Handle>, gate: Arc<Gate>, port: u16, pass: Pass) -> Guard {
+    let address = SocketAddrV4::new(gate.address, port);
+    Guard {
+        port,
+        upstream: Upstream {
+            address: SocketAddr::V4(address),
+            pool_key: gate.pool_key(port),
+            connector: Arc::new(Connector {
+                handle,
+                gate,
+                address,
+            }),
+        },
+        visit: Box::new(pass),
+    }
+}
+
+/// Connects to one port of one generation of a container.
+struct Connector {
+    handle: Arc<Handle>,
+    gate: Arc<Gate>,
+    address: SocketAddrV4,
+}
+
+/// What became of one way.
+enum Tried {
+    Connected(TcpStream),
+    /// The container answers, nothing listens.
+    Refused,
+    /// The container does not answer.
+    Silent,
+}
+
+#[async_trait]
+impl Connect for Connector {
+    async fn connect(&self) -> Result<TcpStream, ConnectError> {
+        if !self.gate.is_open() {
+            return Err(ConnectError::Gone);
+        }
+        let port = self.address.port();
+        let first = self.gate.way(port);
+        let second = match first {
+            Way::Direct => Way::Forward,
+            Way::Forward => Way::Direct,
+        };
+        let mut silent = false;
+        for way in [first, second] {
+            match self.try_way(way).await {
+                Tried::Connected(stream) => {
+                    self.gate.worked(port, way);
+                    return Ok(stream);
+                }
+                Tried::Refused => {}
+                Tried::Silent => silent = true,
+            }
+        }
+        self.gate.failed(port);
+        Err(self.explain(silent).await)
+    }
+}
+
+impl Connector {
+    async fn try_way(&self, way: Way) -> Tried {
+        match way {
+            Way::Direct => {
+                match timeout(timing::CONNECT, TcpStream::connect(self.address)).await {
+                    Ok(Ok(stream)) => {
+                        // Best effort: small writes of an app must not wait for each other.
+                        let _ = stream.set_nodelay(true);
+                        Tried::Connected(stream)
+                    }
+                    Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                        Tried::Refused
+                    }
+                    Ok(Err(_)) | Err(_) => Tried::Silent,
+                }
+            }
+            Way::Forward => match self.gate.init.forward(self.address.port()).await {
+                Ok(stream) => Tried::Connected(stream),
+                Err(InitError::Refused { .. }) => Tried::Refused,
+                Err(_) => Tried::Silent,
+            },
+        }
+    }
+
+    /// Why neither way led in.
+    async fn explain(&self, silent: bool) -> ConnectError {
+        match self.gate.ports.refresh().await {
+            Ok(known) if !silent => ConnectError::NotListening(NotListening {
+                port: Some(self.address.port()),
+                listening: known.numbers(),
+            }),
+            Ok(_) => ConnectError::TimedOut,
+            Err(_) if self.handle.check(self.gate.generation).await => ConnectError::TimedOut,
+            Err(_) => ConnectError::Gone,
+        }
+    }
+}

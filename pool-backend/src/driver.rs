@@ -1,0 +1,344 @@
+//! One task per workspace, the only one that changes its container. It takes one order at a time,
+//! steps `fleet::lifecycle`, and says how things stand: to the record before anything is
+//! acknowledged, to the directory fenced by the generation, to whoever waits.
+//!
+//! Must never happen here: two orders at once, or a state that `lifecycle::step` does not know.
+
+pub(crate) mod gate;
+mod handle;
+pub(crate) mod launch;
+pub(crate) mod ports;
+mod wake;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use fleet::directory::DirectoryError;
+use fleet::id::Generation;
+use fleet::lifecycle::{self, Event, State};
+use fleet::record::WorkspaceRecord;
+use fleet::timing;
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+
+pub(crate) use handle::{Handle, Identity, Order, Status};
+pub(crate) use wake::ensure_running;
+
+use self::gate::Gate;
+use self::launch::Urgency;
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind};
+use crate::init_client::InitClient;
+use crate::pool::back_off;
+use crate::runtime::ContainerStatus;
+
+/// Starts that are tried before a workspace counts as failed.
+const ATTEMPTS: u32 = 3;
+
+/// See the module.
+pub(crate) struct Driver {
+    engine: Arc<Engine>,
+    handle: Arc<Handle>,
+    orders: mpsc::Receiver<Order>,
+    record: WorkspaceRecord,
+    started_at: Option<OffsetDateTime>,
+    problem: Option<String>,
+    /// When it was last found alive.
+    seen_alive: Option<Instant>,
+}
+
+impl Driver {
+    /// Takes charge of a workspace: of its running container, if `running` has the client of its
+    /// init, else of its volume only.
+    ///
+    /// # Errors
+    /// The record belongs to nobody.
+    pub(crate) fn engage(
+        engine: &Arc<Engine>,
+        record: WorkspaceRecord,
+        running: Option<InitClient>,
+    ) -> Result<Arc<Handle>, Error> {
+        let Some(claim) = &record.claim else {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "a warm container has no driver",
+            ));
+        };
+        let identity = Identity::new(&record, claim);
+        let started_at = running.is_some().then(OffsetDateTime::now_utc);
+        let status = Status {
+            state: record.state,
+            generation: record.generation,
+            started_at,
+            problem: None,
+        };
+        let gate = running.map(|init| new_gate(engine, &record, init));
+        let (handle, orders) = Handle::new(identity, status, gate);
+        let driver = Self {
+            engine: Arc::clone(engine),
+            handle: Arc::clone(&handle),
+            orders,
+            record,
+            started_at,
+            problem: None,
+            seen_alive: None,
+        };
+        engine.tasks.spawn(driver.run());
+        Ok(handle)
+    }
+
+    async fn run(mut self) {
+        let cancelled = self.engine.cancelled.clone();
+        loop {
+            let order = tokio::select! {
+                () = cancelled.cancelled() => return,
+                order = self.orders.recv() => order,
+            };
+            let Some(order) = order else { return };
+            match order {
+                Order::Start(generation) => self.start(generation).await,
+                Order::Stop(done) => {
+                    // Nobody waiting any more is fine, here and below.
+                    let _ = done.send(self.stop().await);
+                }
+                Order::Check(generation, answer) => {
+                    let _ = answer.send(self.is_alive(generation).await);
+                }
+                Order::Delete(done) => match self.delete().await {
+                    Ok(()) => {
+                        let _ = done.send(Ok(()));
+                        self.engine.finish_deletion(self.record).await;
+                        return;
+                    }
+                    Err(error) => {
+                        let _ = done.send(Err(error));
+                    }
+                },
+            }
+        }
+    }
+
+    async fn start(&mut self, generation: Generation) {
+        if self.engine.resting.is_cancelled() {
+            return; // The next process finds the workspace stopped, and starts it when asked.
+        }
+        let known = self.record.generation;
+        if generation <= known && self.record.state != State::Starting {
+            // Told twice, or told late: say again how it stands.
+            self.report().await;
+            return;
+        }
+        if self.record.state == State::Running {
+            // The directory missed that it stopped being what it was. It decides.
+            if let Err(error) = self.end_container(Event::Stop).await {
+                tracing::warn!(workspace = %self.handle.id(), %error, "not stopped");
+                return;
+            }
+        }
+        self.record.generation = generation;
+        if let Err(error) = self.change(Event::Start, None).await {
+            self.give_up(&error).await;
+            return;
+        }
+        match self.launch().await {
+            Ok(init) => self.running(init).await,
+            Err(error) => self.give_up(&error).await,
+        }
+    }
+
+    /// A few attempts, unless the failure itself took long.
+    async fn launch(&self) -> Result<InitClient, Error> {
+        let began = Instant::now();
+        let mut attempt = 1;
+        loop {
+            let error = match self
+                .engine
+                .launcher
+                .launch(&self.record, Urgency::Awaited)
+                .await
+            {
+                Ok(init) => return Ok(init),
+                Err(error) => error,
+            };
+            tracing::warn!(
+                workspace = %self.handle.id(), generation = %self.record.generation, attempt,
+                %error, cause = error.cause_text(), "the container did not start",
+            );
+            if attempt == ATTEMPTS
+                || began.elapsed() > timing::INIT_READY
+                || !error.kind.retryable()
+            {
+                return Err(error);
+            }
+            tokio::select! {
+                () = self.engine.cancelled.cancelled() => return Err(error),
+                () = tokio::time::sleep(back_off(attempt)) => {}
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn running(&mut self, init: InitClient) {
+        self.started_at = Some(OffsetDateTime::now_utc());
+        self.problem = None;
+        let gate = new_gate(&self.engine, &self.record, init);
+        if let Err(error) = self.change(Event::Started, Some(gate)).await {
+            tracing::error!(workspace = %self.handle.id(), %error, "started, but not recorded");
+            self.remove_container().await;
+            self.give_up(&error).await;
+        }
+    }
+
+    /// The start failed for good; the next one is the directory's to allow.
+    async fn give_up(&mut self, error: &Error) {
+        self.started_at = None;
+        self.problem = Some(error.message.clone());
+        if self.record.state == State::Starting
+            && let Err(error) = self.change(Event::GiveUp, None).await
+        {
+            tracing::error!(workspace = %self.handle.id(), %error, "the failure is not recorded");
+        }
+    }
+
+    async fn stop(&mut self) -> Result<(), Error> {
+        match self.record.state {
+            State::Running | State::Frozen => self.end_container(Event::Stop).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn is_alive(&mut self, generation: Generation) -> bool {
+        if self.record.state != State::Running || self.record.generation != generation {
+            return false;
+        }
+        let fresh = |at: Instant| at.elapsed() < timing::PORTS_FRESH;
+        if self.seen_alive.is_some_and(fresh) {
+            return true;
+        }
+        let id = self.engine.launcher.id_of(&self.record);
+        match self.engine.launcher.status(&id).await {
+            Ok(ContainerStatus::Stopped | ContainerStatus::Absent) => {
+                tracing::info!(workspace = %self.handle.id(), %generation, "the container ended by itself");
+                if let Err(error) = self.end_container(Event::Died).await {
+                    tracing::warn!(workspace = %self.handle.id(), %error, "not cleared up");
+                }
+                false
+            }
+            Ok(_) => {
+                self.seen_alive = Some(Instant::now());
+                true
+            }
+            Err(error) => {
+                tracing::warn!(workspace = %self.handle.id(), %error, "its status is unknown");
+                true
+            }
+        }
+    }
+
+    /// Closes the gate, takes the container away, and says so.
+    async fn end_container(&mut self, event: Event) -> Result<(), Error> {
+        // Before the kill: nobody may come in and find silence.
+        if let Some(gate) = self.handle.gate() {
+            gate.close();
+        }
+        self.remove_container().await;
+        self.started_at = None;
+        self.seen_alive = None;
+        self.change(event, None).await
+    }
+
+    /// What cannot be removed is left to `reconcile`, which tries again.
+    async fn remove_container(&self) {
+        let id = self.engine.launcher.id_of(&self.record);
+        if let Err(error) = self.engine.launcher.teardown(&id).await {
+            tracing::warn!(workspace = %self.handle.id(), %error, "the container is not all gone");
+        }
+    }
+
+    /// Durable, then out of every index, then its container. The volume follows later.
+    async fn delete(&mut self) -> Result<(), Error> {
+        let mut marked = self.record.clone();
+        marked.deleted = true;
+        marked.state = State::Deleted;
+        self.engine.save(&marked).await?;
+        self.record = marked;
+        self.started_at = None;
+        self.handle.publish(None, self.status());
+        self.engine.table.remove(&self.handle);
+        if let Err(error) = self.engine.directory.remove(self.handle.id()).await {
+            tracing::warn!(workspace = %self.handle.id(), %error, "the directory did not forget it");
+        }
+        self.remove_container().await;
+        Ok(())
+    }
+
+    /// The one place where a state changes: stepped, recorded, published, reported.
+    async fn change(&mut self, event: Event, gate: Option<Arc<Gate>>) -> Result<(), Error> {
+        let next = lifecycle::step(self.record.state, event).map_err(|denied| {
+            Error::caused(
+                ErrorKind::Conflict,
+                "the workspace cannot do that now",
+                denied,
+            )
+        })?;
+        let before = std::mem::replace(&mut self.record.state, next);
+        if let Err(error) = self.engine.save(&self.record).await {
+            if next == State::Running {
+                self.record.state = before;
+                return Err(error);
+            }
+            // A record that claims more than there is: adoption finds out. Go on.
+            tracing::error!(workspace = %self.handle.id(), %error, ?next, "the record is behind");
+            if next == State::Starting {
+                self.handle.publish(None, self.status());
+                return Err(error);
+            }
+        }
+        tracing::debug!(workspace = %self.handle.id(), generation = %self.record.generation, state = ?next);
+        self.handle.publish(gate, self.status());
+        self.report().await;
+        Ok(())
+    }
+
+    /// Tells the directory. If it has moved on, this node has no right to the container any more.
+    async fn report(&mut self) {
+        let (id, generation, state) = (self.handle.id(), self.record.generation, self.record.state);
+        match self.engine.directory.report(id, generation, state).await {
+            Ok(()) => {}
+            Err(DirectoryError::Superseded { current, .. }) if current > generation => {
+                tracing::warn!(workspace = %id, %generation, %current, "superseded");
+                if state == State::Running {
+                    self.handle.publish(None, self.status());
+                    self.remove_container().await;
+                    self.record.state = State::Stopped;
+                    self.started_at = None;
+                    self.handle.publish(None, self.status());
+                }
+            }
+            Err(error) => {
+                tracing::warn!(workspace = %id, %generation, %error, "the directory was not told");
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            state: self.record.state,
+            generation: self.record.generation,
+            started_at: self.started_at,
+            problem: self.problem.clone(),
+        }
+    }
+}
+
+fn new_gate(engine: &Engine, record: &WorkspaceRecord, init: InitClient) -> Arc<Gate> {
+    let template = engine.launcher.templates.get(&record.template);
+    let main_ports = template.map(|template| template.main_ports.clone());
+    Gate::open(
+        record.generation,
+        record.address,
+        init,
+        main_ports.unwrap_or_default(),
+        engine.next_gate_serial(),
+    )
+}

@@ -1,0 +1,207 @@
+//! What everybody but the driver holds of a workspace: who it is, how it stands, its gate, and
+//! the driver's mailbox.
+//!
+//! Must never happen here: a change of state. The driver makes those, through [`Handle::publish`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arc_swap::ArcSwapOption;
+use fleet::id::{ContainerId, Generation, OwnerId, ProjectId, Slug, TemplateName, WorkspaceId};
+use fleet::lifecycle::State;
+use fleet::record::{Claim, WorkspaceRecord};
+use fleet::timing;
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+use super::gate::{Gate, PreviewPort};
+use crate::error::{Error, ErrorKind};
+
+/// Orders that may wait; more are refused.
+pub(crate) const MAILBOX: usize = 64;
+
+/// What never changes about a claimed workspace.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) id: WorkspaceId,
+    pub(crate) container: ContainerId,
+    pub(crate) slug: Slug,
+    pub(crate) template: TemplateName,
+    pub(crate) owner: OwnerId,
+    pub(crate) project: ProjectId,
+    pub(crate) number: u32,
+    pub(crate) created_at: OffsetDateTime,
+}
+
+impl Identity {
+    pub(crate) fn new(record: &WorkspaceRecord, claim: &Claim) -> Self {
+        Self {
+            id: record.id.clone(),
+            container: record.container.clone(),
+            slug: record.slug.clone(),
+            template: record.template.clone(),
+            owner: claim.owner.clone(),
+            project: claim.project.clone(),
+            number: claim.number,
+            created_at: claim.claimed_at,
+        }
+    }
+}
+
+/// How a workspace stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Status {
+    pub(crate) state: State,
+    pub(crate) generation: Generation,
+    /// When its container started; none while it has none.
+    pub(crate) started_at: Option<OffsetDateTime>,
+    /// Why the last start failed; safe to show.
+    pub(crate) problem: Option<String>,
+}
+
+/// What the driver is asked to do.
+pub(crate) enum Order {
+    /// The directory wants this generation to run.
+    Start(Generation),
+    /// End its processes; the volume stays.
+    Stop(Done),
+    /// Away with it, volume and all.
+    Delete(Done),
+    /// Somebody found that this generation does not answer: is it alive?
+    Check(Generation, oneshot::Sender<bool>),
+}
+
+/// Told when the order was carried out.
+pub(crate) type Done = oneshot::Sender<Result<(), Error>>;
+
+/// See the module.
+pub(crate) struct Handle {
+    identity: Identity,
+    status: watch::Sender<Status>,
+    gate: ArcSwapOption<Gate>,
+    mailbox: mpsc::Sender<Order>,
+    pub(crate) preview_port: PreviewPort,
+    last_activity: AtomicI64,
+}
+
+impl Handle {
+    pub(crate) fn new(
+        identity: Identity,
+        status: Status,
+        gate: Option<Arc<Gate>>,
+    ) -> (Arc<Self>, mpsc::Receiver<Order>) {
+        let (mailbox, orders) = mpsc::channel(MAILBOX);
+        let handle = Self {
+            identity,
+            status: watch::Sender::new(status),
+            gate: ArcSwapOption::new(gate),
+            mailbox,
+            preview_port: PreviewPort::default(),
+            last_activity: AtomicI64::new(0),
+        };
+        handle.touch();
+        (Arc::new(handle), orders)
+    }
+
+    pub(crate) fn id(&self) -> &WorkspaceId {
+        &self.identity.id
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// The gate of the running container, if there is one.
+    pub(crate) fn gate(&self) -> Option<Arc<Gate>> {
+        self.gate.load_full()
+    }
+
+    /// The driver's only way to say how it stands: gate first, so that whoever sees `Running`
+    /// finds the gate open, and whoever sees anything else finds none.
+    pub(super) fn publish(&self, gate: Option<Arc<Gate>>, status: Status) {
+        let running = gate.is_some();
+        if let Some(old) = self.gate.swap(gate)
+            && !running
+        {
+            old.close();
+        }
+        self.status.send_replace(status);
+    }
+
+    /// Somebody uses it.
+    pub(crate) fn touch(&self) {
+        let now = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        self.last_activity.store(now, Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_activity(&self) -> OffsetDateTime {
+        let millis = i128::from(self.last_activity.load(Ordering::Relaxed));
+        OffsetDateTime::from_unix_timestamp_nanos(millis * 1_000_000)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// Tells the driver that its directory row wants this generation. A full mailbox is fine: the
+    /// row stays, and is looked at again each `timing::ROUTE_POLL`.
+    pub(crate) fn nudge(&self, generation: Generation) {
+        if self.mailbox.try_send(Order::Start(generation)).is_err() {
+            tracing::debug!(workspace = %self.id(), "the mailbox is full or closed");
+        }
+    }
+
+    /// Gives an order and waits until it was carried out.
+    ///
+    /// # Errors
+    /// The driver's; `TooMany` when too many orders wait; `NotReady` after
+    /// `timing::WAKE_DEADLINE`, though the order may still be carried out; `NotFound` when the
+    /// workspace is gone.
+    pub(crate) async fn order(&self, order: impl FnOnce(Done) -> Order) -> Result<(), Error> {
+        let (done, outcome) = oneshot::channel();
+        self.mailbox
+            .try_send(order(done))
+            .map_err(|refused| match refused {
+                mpsc::error::TrySendError::Full(_) => {
+                    Error::new(ErrorKind::TooMany, "too many calls wait for this workspace")
+                }
+                mpsc::error::TrySendError::Closed(_) => gone(),
+            })?;
+        match timeout(timing::WAKE_DEADLINE, outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(gone()),
+            Err(_) => Err(Error::new(
+                ErrorKind::NotReady,
+                "the workspace is busy; try again",
+            )),
+        }
+    }
+
+    /// Whether this generation of the container is alive, as far as can be told in time. The
+    /// driver clears up if it is not.
+    pub(crate) async fn check(&self, generation: Generation) -> bool {
+        let (answer, alive) = oneshot::channel();
+        if self
+            .mailbox
+            .try_send(Order::Check(generation, answer))
+            .is_err()
+        {
+            return !self.mailbox.is_closed();
+        }
+        matches!(
+            timeout(timing::RUNTIME_COMMAND, alive).await,
+            Ok(Ok(true)) | Err(_)
+        )
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::NotFound, "no such workspace")
+}

@@ -1,0 +1,400 @@
+//! Making a container run, and taking it away: network, runtime, and an init that answers. What
+//! drivers and keepers share.
+//!
+//! Must never happen here: a container of ours running that [`Launcher::owns`] does not know.
+
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dashmap::DashSet;
+use fleet::id::{ContainerId, Generation, InstanceId, Slug, TemplateName, WorkspaceId};
+use fleet::lifecycle::State;
+use fleet::record::{LifecycleSettings, RecordStore, WorkspaceRecord};
+use fleet::timing;
+use init_protocol::CONTROL_PORT;
+use time::OffsetDateTime;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, interval_at, timeout};
+
+use crate::config::Limits;
+use crate::error::{Error, ErrorKind};
+use crate::init_client::InitClient;
+use crate::network::{Network, NetworkError};
+use crate::runtime::{ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, Usage, User};
+use crate::template::{Template, Templates};
+use crate::volume::Volume;
+
+/// Starts that somebody waits for, at once; more wait their turn.
+const AWAITED: usize = 8;
+/// Starts ahead of demand, at once.
+pub(crate) const AHEAD: u32 = 2;
+/// Letters of an init token: 160 bits.
+const TOKEN_LETTERS: usize = 32;
+
+/// Who a start is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Somebody waits.
+    Awaited,
+    /// A refill: gives way to the others.
+    Ahead,
+}
+
+/// See the module.
+pub(crate) struct Launcher {
+    pub(crate) instance: InstanceId,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) store: RecordStore,
+    pub(crate) templates: Templates,
+    pub(crate) network: Network,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) limits: Limits,
+    /// The static PID 1 on the host.
+    pub(crate) init: PathBuf,
+    /// For dev servers that check the Host header.
+    pub(crate) domain: String,
+    owned: DashSet<OciId>,
+    awaited: Semaphore,
+    ahead: Semaphore,
+    /// Awaited starts underway or waiting.
+    waiting: watch::Sender<usize>,
+}
+
+/// What a launcher is made of.
+pub(crate) struct Parts {
+    pub(crate) instance: InstanceId,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) store: RecordStore,
+    pub(crate) templates: Templates,
+    pub(crate) network: Network,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) limits: Limits,
+    pub(crate) init: PathBuf,
+    pub(crate) domain: String,
+}
+
+impl Launcher {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            instance: parts.instance,
+            data_dir: parts.data_dir,
+            store: parts.store,
+            templates: parts.templates,
+            network: parts.network,
+            runtime: parts.runtime,
+            limits: parts.limits,
+            init: parts.init,
+            domain: parts.domain,
+            owned: DashSet::new(),
+            awaited: Semaphore::new(AWAITED),
+            ahead: Semaphore::new(AHEAD as usize),
+            waiting: watch::Sender::new(0),
+        }
+    }
+
+    /// The runtime's id of what the record says should run.
+    pub(crate) fn id_of(&self, record: &WorkspaceRecord) -> OciId {
+        OciId::new(&self.instance, &record.container, record.generation)
+    }
+
+    /// Whether somebody here is in charge of this container, starting ones included.
+    pub(crate) fn owns(&self, id: &OciId) -> bool {
+        self.owned.contains(id)
+    }
+
+    /// A container found running is in charge from now on.
+    pub(crate) fn adopt(&self, id: OciId) {
+        self.owned.insert(id);
+    }
+
+    pub(crate) fn volume(&self, workspace: &WorkspaceId) -> Volume {
+        Volume::at(&self.data_dir, workspace)
+    }
+
+    pub(crate) fn user() -> User {
+        User::default()
+    }
+
+    /// Everything that a workspace has before its first start: ids, slug, address, token and a
+    /// volume with the starter files. Not recorded yet.
+    ///
+    /// # Errors
+    /// No such template, no address left, no space.
+    pub(crate) async fn mint(&self, template: &TemplateName) -> Result<WorkspaceRecord, Error> {
+        let template = self.template(template)?;
+        let address = self.network.mint_address().await.map_err(no_network)?;
+        let record = WorkspaceRecord {
+            id: WorkspaceId::mint(),
+            container: ContainerId::mint(),
+            slug: Slug::mint(),
+            template: template.name.clone(),
+            address,
+            generation: Generation(0),
+            state: State::Stopped,
+            claim: None,
+            init_token: mint_token(),
+            created_at: OffsetDateTime::now_utc(),
+            lifecycle: LifecycleSettings::default(),
+            deleted: false,
+        };
+        let made = self
+            .volume(&record.id)
+            .create(&template, Self::user())
+            .await;
+        if let Err(error) = made {
+            self.discard_volume(&record).await;
+            return Err(Error::from_io("the volume could not be made", error));
+        }
+        Ok(record)
+    }
+
+    /// Takes back what [`Launcher::mint`] made, record included; false if it has to be tried
+    /// again. Its container must be gone.
+    pub(crate) async fn discard_volume(&self, record: &WorkspaceRecord) -> bool {
+        match self.store.remove_workspace(&record.id).await {
+            Ok(()) => {
+                self.network.free_address(record.address);
+                true
+            }
+            Err(error) => {
+                tracing::error!(workspace = %record.id, %error, "a volume could not be removed");
+                false
+            }
+        }
+    }
+
+    /// Starts the generation that the record names; returns when its init answers. A failed
+    /// launch leaves nothing behind. Not cancel safe.
+    ///
+    /// # Errors
+    /// `NotReady`, mostly; the cause says which part.
+    pub(crate) async fn launch(
+        &self,
+        record: &WorkspaceRecord,
+        urgency: Urgency,
+    ) -> Result<InitClient, Error> {
+        let template = self.template(&record.template)?;
+        let _turn = self.turn(urgency).await?;
+        let id = self.id_of(record);
+        self.owned.insert(id.clone());
+        let launched = self.try_launch(&id, record, &template).await;
+        if launched.is_err()
+            && let Err(error) = self.teardown(&id).await
+        {
+            tracing::warn!(container = id.as_str(), %error, "a failed start left something");
+        }
+        launched
+    }
+
+    async fn try_launch(
+        &self,
+        id: &OciId,
+        record: &WorkspaceRecord,
+        template: &Template,
+    ) -> Result<InitClient, Error> {
+        let began = Instant::now();
+        let netns = self
+            .network
+            .prepare(id, record.address)
+            .await
+            .map_err(no_network)?;
+        let networked = began.elapsed();
+        let volume = self.volume(&record.id);
+        let spec = ContainerSpec {
+            id: id.clone(),
+            rootfs: template.rootfs.clone(),
+            volume: volume.data(),
+            jobs: volume.jobs(),
+            init: self.init.clone(),
+            init_token: record.init_token.clone(),
+            netns: netns.path().to_owned(),
+            address: record.address,
+            hostname: record.slug.as_str().to_owned(),
+            environment: self.environment(template),
+            user: Self::user(),
+            limits: template.limits.over(self.limits),
+        };
+        self.runtime.start(&spec).await.map_err(not_started)?;
+        netns.keep();
+        let started = began.elapsed();
+        let init = Self::init_of(record);
+        self.wait_for_init(id, &init).await?;
+        tracing::debug!(
+            container = id.as_str(), ?networked, ?started, ready = ?began.elapsed(), "launched",
+        );
+        Ok(init)
+    }
+
+    /// Until it answers; gives up early if its container ends meanwhile.
+    async fn wait_for_init(&self, id: &OciId, init: &InitClient) -> Result<(), Error> {
+        let ready = init.wait_ready(Instant::now() + timing::INIT_READY);
+        let ended = async {
+            let mut look = interval_at(Instant::now() + timing::START_LOOK, timing::START_LOOK);
+            loop {
+                look.tick().await;
+                let status = self.runtime.status(id).await;
+                if let Ok(ContainerStatus::Stopped | ContainerStatus::Absent) = status {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            ready = ready => ready.map_err(|error| Error::caused(
+                ErrorKind::NotReady, "the container started, but does not answer", error,
+            )),
+            () = ended => Err(Error::new(
+                ErrorKind::NotReady, "the container ended while it started",
+            )),
+        }
+    }
+
+    /// How to talk to the init of the container that the record names.
+    pub(crate) fn init_of(record: &WorkspaceRecord) -> InitClient {
+        let address = SocketAddrV4::new(record.address, CONTROL_PORT);
+        InitClient::new(address.into(), &record.init_token)
+    }
+
+    /// Kills it and takes every trace away, volume and record excepted. Idempotent.
+    ///
+    /// # Errors
+    /// What could not be taken away; `reconcile` tries again.
+    pub(crate) async fn teardown(&self, id: &OciId) -> Result<(), Error> {
+        let removed = self.runtime.remove(id).await;
+        // Only then the network: a dying process must not meet a half-taken one.
+        let released = self.network.release(id).await;
+        // In any case nobody is in charge any more: what is left counts as an orphan.
+        self.owned.remove(id);
+        removed.map_err(not_removed)?;
+        released.map_err(no_network)
+    }
+
+    pub(crate) async fn status(&self, id: &OciId) -> Result<ContainerStatus, RuntimeError> {
+        self.runtime.status(id).await
+    }
+
+    /// What the container uses now.
+    ///
+    /// # Errors
+    /// `NotReady` when the runtime does not say.
+    pub(crate) async fn usage(&self, id: &OciId) -> Result<Usage, Error> {
+        self.runtime.usage(id).await.map_err(|error| {
+            Error::caused(ErrorKind::NotReady, "the usage is not known now", error)
+        })
+    }
+
+    /// One of the templates.
+    ///
+    /// # Errors
+    /// `Invalid`, with the names that there are.
+    pub(crate) fn template(&self, name: &TemplateName) -> Result<Arc<Template>, Error> {
+        self.templates.get(name).ok_or_else(|| {
+            let names: Vec<String> = self
+                .templates
+                .names()
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            Error::new(
+                ErrorKind::Invalid,
+                format!("no template '{name}'; there are: {}", names.join(", ")),
+            )
+        })
+    }
+
+    fn environment(&self, template: &Template) -> Vec<(String, String)> {
+        let mut environment = template.environment.clone();
+        environment.push((
+            "__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS".to_owned(),
+            format!(".{}", self.domain.trim_start_matches('.')),
+        ));
+        environment.sort();
+        environment
+    }
+
+    /// Waits for a place among those who start. Refills let all that somebody waits for go
+    /// first, but not for ever.
+    async fn turn(&self, urgency: Urgency) -> Result<Turn<'_>, Error> {
+        let closed = |_| Error::new(ErrorKind::Internal, "shutting down");
+        match urgency {
+            Urgency::Awaited => {
+                let waiting = Waiting::enter(&self.waiting);
+                let permit = timeout(timing::WAKE_DEADLINE, self.awaited.acquire())
+                    .await
+                    .map_err(|_| {
+                        Error::new(ErrorKind::NotReady, "too many workspaces start at once")
+                    })?
+                    .map_err(closed)?;
+                Ok(Turn {
+                    _permit: permit,
+                    _waiting: Some(waiting),
+                })
+            }
+            Urgency::Ahead => {
+                let permit = self.ahead.acquire().await.map_err(closed)?;
+                let mut waiting = self.waiting.subscribe();
+                // Elapsed: the others had their advantage.
+                let _ = timeout(timing::REFILL_YIELD, waiting.wait_for(|count| *count == 0)).await;
+                Ok(Turn {
+                    _permit: permit,
+                    _waiting: None,
+                })
+            }
+        }
+    }
+}
+
+struct Turn<'a> {
+    _permit: tokio::sync::SemaphorePermit<'a>,
+    _waiting: Option<Waiting<'a>>,
+}
+
+/// One awaited start more, until dropped.
+struct Waiting<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiting<'a> {
+    fn enter(count: &'a watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+/// 160 bits that user code of another container cannot guess.
+fn mint_token() -> String {
+    use rand::Rng as _;
+    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut rng = rand::rng();
+    (0..TOKEN_LETTERS)
+        .map(|_| char::from(LETTERS[usize::from(rng.random::<u8>() & 31)]))
+        .collect()
+}
+
+fn no_network(error: NetworkError) -> Error {
+    let message = match error {
+        NetworkError::Exhausted => "no free container address",
+        NetworkError::Refused { .. } => "the container's network could not be set up",
+    };
+    Error::caused(ErrorKind::NotReady, message, error)
+}
+
+fn not_started(error: RuntimeError) -> Error {
+    Error::caused(
+        ErrorKind::NotReady,
+        "the container could not be started",
+        error,
+    )
+}
+
+fn not_removed(error: RuntimeError) -> Error {
+    Error::caused(
+        ErrorKind::NotReady,
+        "the container could not be removed",
+        error,
+    )
+}

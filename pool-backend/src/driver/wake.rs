@@ -1,0 +1,69 @@
+//! Waiting until a workspace runs, and beginning that if nobody has.
+//!
+//! Must never happen here: a wait without a deadline.
+
+use std::sync::Arc;
+
+use fleet::directory::{DirectoryError, WakeBegun, WakeCause};
+use fleet::timing;
+use tokio::time::timeout;
+
+use super::Handle;
+use super::gate::Gate;
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind};
+
+/// The gate of the running container; costs nothing while it runs.
+///
+/// # Errors
+/// `NotReady` when it does not start in time or its starts fail; `NotFound` when it is gone.
+pub(crate) async fn ensure_running(
+    engine: &Engine,
+    handle: &Handle,
+    cause: WakeCause,
+) -> Result<Arc<Gate>, Error> {
+    if let Some(gate) = open_gate(handle) {
+        return Ok(gate);
+    }
+    timeout(timing::WAKE_DEADLINE, wait(engine, handle, cause))
+        .await
+        .unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::NotReady,
+                "the workspace did not start in time",
+            ))
+        })
+}
+
+async fn wait(engine: &Engine, handle: &Handle, cause: WakeCause) -> Result<Arc<Gate>, Error> {
+    let mut status = handle.watch();
+    loop {
+        // Seen before the question: whatever changes from here on wakes us.
+        let problem = status.borrow_and_update().problem.clone();
+        if let Some(gate) = open_gate(handle) {
+            return Ok(gate);
+        }
+        match engine.directory.begin_wake(handle.id(), cause).await {
+            Ok(WakeBegun::Ready(route) | WakeBegun::Underway(route)) => {
+                handle.nudge(route.generation);
+            }
+            Ok(WakeBegun::Failed(text)) => {
+                let message = problem.unwrap_or(text);
+                return Err(Error::new(ErrorKind::NotReady, message));
+            }
+            Err(DirectoryError::Absent) => {
+                return Err(Error::new(ErrorKind::NotFound, "no such workspace"));
+            }
+            Err(error) => tracing::warn!(workspace = %handle.id(), %error, "no wake begun"),
+        }
+        // The driver's word, or a look at the row again.
+        match timeout(timing::ROUTE_POLL, status.changed()).await {
+            Ok(Ok(())) | Err(_) => {}
+            Ok(Err(_)) => return Err(Error::new(ErrorKind::NotFound, "no such workspace")),
+        }
+    }
+}
+
+fn open_gate(handle: &Handle) -> Option<Arc<Gate>> {
+    handle.gate().filter(|gate| gate.is_open())
+}

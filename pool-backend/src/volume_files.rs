@@ -1,0 +1,447 @@
+//! Files of a workspace as the node sees them in its volume: what stands there, lists, and
+//! streaming reads, without waking anybody.
+//!
+//! The volume's content belongs to strangers. Each path is resolved by the kernel beneath the
+//! volume's root (`RESOLVE_BENEATH`), so that no symlink, however it is swapped meanwhile, leads
+//! out; nothing but regular files is ever read.
+//!
+//! Must never happen here: a write, a whole file in memory, or a path joined and opened by name.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, StatxTimestamp};
+use rustix::io::Errno;
+use time::OffsetDateTime;
+use tokio::sync::Semaphore;
+
+use crate::error::{Error, ErrorKind};
+use crate::workspaces::path::VolumePath;
+use crate::workspaces::{ByteStream, FileInfo, FileKind};
+
+/// Bytes read at once.
+const CHUNK: usize = 256 * 1024;
+/// Blocking file operations at once, over all workspaces.
+const CONCURRENT: usize = 32;
+/// Longest list.
+const MAX_ENTRIES: usize = 100_000;
+/// Deepest directory that a recursive list enters.
+const MAX_DEPTH: usize = 64;
+/// The package directory at the volume's root: listed only when asked for by its path.
+const HOME: &str = ".home";
+/// The kernel gives up a resolution that raced with a rename; it is then tried again.
+const RACES: usize = 16;
+
+/// Reads volumes, with a bound on what goes on at once.
+#[derive(Clone)]
+pub(crate) struct VolumeFiles {
+    permits: Arc<Semaphore>,
+}
+
+impl VolumeFiles {
+    pub(crate) fn new() -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(CONCURRENT)),
+        }
+    }
+
+    /// What stands at `path`, without following a symlink there.
+    pub(crate) async fn stat(&self, root: &Path, path: &VolumePath) -> Result<FileInfo, Error> {
+        let (root, path) = (root.to_owned(), path.clone());
+        self.blocking(move || stat(&root, &path)).await
+    }
+
+    /// The entries of a directory, by path; the entry itself for anything else.
+    pub(crate) async fn list(
+        &self,
+        root: &Path,
+        path: &VolumePath,
+        recursive: bool,
+        hidden: bool,
+    ) -> Result<Vec<FileInfo>, Error> {
+        let (root, path) = (root.to_owned(), path.clone());
+        self.blocking(move || list(&root, &path, recursive, hidden))
+            .await
+    }
+
+    /// A file's content as it is read, exactly as long as its size was when it was opened.
+    pub(crate) async fn read(
+        &self,
+        root: &Path,
+        path: &VolumePath,
+    ) -> Result<(FileInfo, ByteStream), Error> {
+        let (root, path) = (root.to_owned(), path.clone());
+        let (info, file) = self.blocking(move || open_file(&root, &path)).await?;
+        let reading = Reading {
+            files: self.clone(),
+            file: Arc::new(file),
+            offset: 0,
+            end: info.size,
+        };
+        Ok((info, stream::try_unfold(reading, Reading::next).boxed()))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let permit = Arc::clone(&self.permits)
+            .acquire_owned()
+            .await
+            .map_err(|closed| Error::caused(ErrorKind::Internal, "shutting down", closed))?;
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        })
+        .await
+        .map_err(|failed| Error::caused(ErrorKind::Internal, "a file operation failed", failed))?
+    }
+}
+
+/// A file on its way out. A permit is held per chunk, not per reader: slow readers block nobody.
+struct Reading {
+    files: VolumeFiles,
+    file: Arc<std::fs::File>,
+    offset: u64,
+    end: u64,
+}
+
+impl Reading {
+    async fn next(mut self) -> std::io::Result<Option<(Bytes, Self)>> {
+        let left = self.end - self.offset;
+        if left == 0 {
+            return Ok(None);
+        }
+        let length = usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
+        let (file, offset) = (Arc::clone(&self.file), self.offset);
+        let chunk = self
+            .files
+            .blocking(move || {
+                let mut buffer = vec![0; length];
+                let read = file.read_at(&mut buffer, offset).map_err(|error| {
+                    Error::caused(ErrorKind::Internal, "the file cannot be read", error)
+                })?;
+                buffer.truncate(read);
+                Ok(Bytes::from(buffer))
+            })
+            .await
+            .map_err(std::io::Error::other)?;
+        if chunk.is_empty() {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::UnexpectedEof,
+                "the file became shorter while it was read",
+            ));
+        }
+        self.offset += chunk.len() as u64;
+        Ok(Some((chunk, self)))
+    }
+}
+
+fn stat(root: &Path, path: &VolumePath) -> Result<FileInfo, Error> {
+    let found = open_beneath(
+        &open_root(root)?,
+        path.as_relative(),
+        OFlags::PATH | OFlags::NOFOLLOW,
+    )
+    .map_err(refused)?;
+    let status = statx(&found, "").map_err(refused)?;
+    Ok(info(path.as_str().to_owned(), &status))
+}
+
+fn open_file(root: &Path, path: &VolumePath) -> Result<(FileInfo, std::fs::File), Error> {
+    // Never waits for a FIFO's writer, never becomes a controlling terminal.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = open_beneath(&open_root(root)?, path.as_relative(), flags).map_err(refused)?;
+    let status = statx(&file, "").map_err(refused)?;
+    let info = info(path.as_str().to_owned(), &status);
+    match info.kind {
+        FileKind::File => Ok((info, std::fs::File::from(file))),
+        FileKind::Directory => Err(wrong_type("the path is a directory")),
+        FileKind::Symlink | FileKind::Other => Err(wrong_type("the path is not a regular file")),
+    }
+}
+
+fn list(
+    root: &Path,
+    path: &VolumePath,
+    recursive: bool,
+    hidden: bool,
+) -> Result<Vec<FileInfo>, Error> {
+    let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
+    let base = match open_beneath(&open_root(root)?, path.as_relative(), directory) {
+        Ok(base) => base,
+        Err(Errno::NOTDIR) => return Ok(vec![stat(root, path)?]),
+        Err(error) => return Err(refused(error)),
+    };
+    let mut entries = Vec::new();
+    let mut pending = vec![(String::new(), 0_usize)];
+    while let Some((below, depth)) = pending.pop() {
+        let name = if below.is_empty() { "." } else { &below };
+        let Ok(handle) = open_no_links(&base, name, directory) else {
+            continue; // Gone or replaced since it was listed.
+        };
+        for (name, status) in read_directory(&handle)? {
+            if name.starts_with('.')
+                && (!hidden || (path.is_root() && below.is_empty() && name == HOME))
+            {
+                continue;
+            }
+            if entries.len() == MAX_ENTRIES {
+                return Err(Error::new(
+                    ErrorKind::TooLarge,
+                    "more than 100000 entries; list a directory below",
+                ));
+            }
+            let child = join(&below, &name);
+            let entry = info(join(path.as_str(), &child), &status);
+            if recursive && entry.kind == FileKind::Directory && depth < MAX_DEPTH {
+                pending.push((child, depth + 1));
+            }
+            entries.push(entry);
+        }
+    }
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(entries)
+}
+
+/// Names are decoded lossily: a name that is not UTF-8 is shown, but cannot be opened by it.
+fn read_directory(directory: &OwnedFd) -> Result<Vec<(String, Statx)>, Error> {
+    let mut entries = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory).map_err(refused)? {
+        let Ok(entry) = entry else { break };
+        let raw = entry.file_name();
+        if matches!(raw.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let Ok(status) = statx(directory, raw) else {
+            continue; // Gone since it was read.
+        };
+        entries.push((raw.to_string_lossy().into_owned(), status));
+        if entries.len() > MAX_ENTRIES {
+            break; // The caller's own count refuses it.
+        }
+    }
+    Ok(entries)
+}
+
+fn join(parent: &str, name: &str) -> String {
+    if parent.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{parent}/{name}")
+    }
+}
+
+fn open_root(root: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(root, flags, Mode::empty())
+        .map_err(|error| Error::caused(ErrorKind::Internal, "the volume cannot be opened", error))
+}
+
+fn open_beneath(at: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    open_resolved(at, path, flags, ResolveFlags::empty())
+}
+
+fn open_no_links(at: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    open_resolved(at, path, flags, ResolveFlags::NO_SYMLINKS)
+}
+
+fn open_resolved(
+    at: &OwnedFd,
+    path: &str,
+    flags: OFlags,
+    more: ResolveFlags,
+) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | more;
+    for _ in 0..RACES {
+        match rustix::fs::openat2(at, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            outcome => return outcome,
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+fn statx(at: impl AsFd, name: impl rustix::path::Arg) -> rustix::io::Result<Statx> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    rustix::fs::statx(at, name, flags, mask)
+}
+
+fn info(path: String, status: &Statx) -> FileInfo {
+    let mode = u32::from(status.stx_mode);
+    let kind = match rustix::fs::FileType::from_raw_mode(mode) {
+        rustix::fs::FileType::RegularFile => FileKind::File,
+        rustix::fs::FileType::Directory => FileKind::Directory,
+        rustix::fs::FileType::Symlink => FileKind::Symlink,
+        _ => FileKind::Other,
+    };
+    let has_birth = StatxFlags::from_bits_retain(status.stx_mask).contains(StatxFlags::BTIME);
+    let modified = moment(&status.stx_mtime);
+    FileInfo {
+        path,
+        kind,
+        size: status.stx_size,
+        mode: mode & 0o7777,
+        created_at: if has_birth {
+            moment(&status.stx_btime)
+        } else {
+            modified
+        },
+        modified_at: modified,
+    }
+}
+
+/// Times are whatever the owner set; those out of range become the epoch.
+fn moment(stamp: &StatxTimestamp) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(stamp.tv_sec)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        .replace_nanosecond(stamp.tv_nsec)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+fn wrong_type(message: &str) -> Error {
+    Error::new(ErrorKind::WrongFileType, message)
+}
+
+fn refused(error: Errno) -> Error {
+    let (kind, message) = match error {
+        Errno::NOENT | Errno::NOTDIR => (ErrorKind::NotFound, "no such file or directory"),
+        Errno::XDEV => (ErrorKind::Invalid, "the path leads out of the workspace"),
+        Errno::LOOP => (ErrorKind::Invalid, "too many symbolic links in the path"),
+        Errno::NAMETOOLONG => (ErrorKind::Invalid, "the path is too long"),
+        Errno::NXIO | Errno::NODEV => (ErrorKind::WrongFileType, "the path is not a regular file"),
+        Errno::MFILE | Errno::NFILE | Errno::AGAIN => {
+            (ErrorKind::TooMany, "too much goes on; try again")
+        }
+        _ => (ErrorKind::Internal, "the volume cannot be read"),
+    };
+    Error::caused(kind, message, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn path(text: &str) -> VolumePath {
+        VolumePath::parse(text).unwrap()
+    }
+
+    async fn content(files: &VolumeFiles, root: &Path, name: &str) -> Result<Vec<u8>, Error> {
+        let (_, mut stream) = files.read(root, &path(name)).await?;
+        let mut all = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            all.extend_from_slice(&chunk.unwrap());
+        }
+        Ok(all)
+    }
+
+    fn names(entries: &[FileInfo]) -> Vec<&str> {
+        entries.iter().map(|entry| entry.path.as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn reads_what_is_inside_and_nothing_else() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "s").unwrap();
+        let volume = tempfile::tempdir().unwrap();
+        let root = volume.path();
+        let big: Vec<u8> = (0..CHUNK * 2 + 7).map(|n| (n % 251) as u8).collect();
+        std::fs::write(root.join("big"), &big).unwrap();
+        std::fs::create_dir(root.join("dir")).unwrap();
+        symlink("big", root.join("inner")).unwrap();
+        symlink("../../../../etc/passwd", root.join("dir/up")).unwrap();
+        symlink(outside.path().join("secret"), root.join("absolute")).unwrap();
+        symlink(outside.path(), root.join("away")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            root.join("fifo"),
+            rustix::fs::FileType::Fifo,
+            Mode::from_raw_mode(0o644),
+            0,
+        )
+        .unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
+
+        let files = VolumeFiles::new();
+        assert_eq!(content(&files, root, "big").await.unwrap(), big);
+        assert_eq!(content(&files, root, "inner").await.unwrap(), big);
+        for (name, kind) in [
+            ("absent", ErrorKind::NotFound),
+            ("big/below", ErrorKind::NotFound),
+            ("dir", ErrorKind::WrongFileType),
+            ("fifo", ErrorKind::WrongFileType),
+            ("socket", ErrorKind::WrongFileType),
+            ("dir/up", ErrorKind::Invalid),
+            ("absolute", ErrorKind::Invalid),
+            ("away/secret", ErrorKind::Invalid),
+            ("loop", ErrorKind::Invalid),
+        ] {
+            let error = content(&files, root, name).await.unwrap_err();
+            assert_eq!(error.kind, kind, "{name}");
+        }
+        let error = files
+            .list(root, &path("away"), true, true)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid);
+    }
+
+    #[tokio::test]
+    async fn lists() {
+        let volume = tempfile::tempdir().unwrap();
+        let root = volume.path();
+        std::fs::create_dir_all(root.join("src/deep")).unwrap();
+        std::fs::create_dir_all(root.join(".home/.cache")).unwrap();
+        std::fs::write(root.join("src/deep/a.txt"), "12345").unwrap();
+        std::fs::write(root.join(".env"), "").unwrap();
+        symlink("src", root.join("link")).unwrap();
+
+        let files = VolumeFiles::new();
+        let flat = files.list(root, &path("/"), false, false).await.unwrap();
+        assert_eq!(names(&flat), ["link", "src"]);
+        assert_eq!(flat[0].kind, FileKind::Symlink);
+        let all = files.list(root, &path("/"), true, true).await.unwrap();
+        assert_eq!(
+            names(&all),
+            [".env", "link", "src", "src/deep", "src/deep/a.txt"]
+        );
+        let home = files.list(root, &path(".home"), false, true).await.unwrap();
+        assert_eq!(names(&home), [".home/.cache"]);
+        let one = files
+            .list(root, &path("src/deep/a.txt"), false, false)
+            .await
+            .unwrap();
+        assert_eq!((names(&one), one[0].size), (vec!["src/deep/a.txt"], 5));
+        let through = files
+            .list(root, &path("link/deep"), false, false)
+            .await
+            .unwrap();
+        assert_eq!(names(&through), ["link/deep/a.txt"]);
+        let absent = files
+            .list(root, &path("nope"), false, false)
+            .await
+            .unwrap_err();
+        assert_eq!(absent.kind, ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_shrinks_is_an_error_not_a_short_answer() {
+        let volume = tempfile::tempdir().unwrap();
+        let name = volume.path().join("f");
+        std::fs::write(&name, vec![1; CHUNK * 2]).unwrap();
+        let files = VolumeFiles::new();
+        let (info, mut stream) = files.read(volume.path(), &path("f")).await.unwrap();
+        assert_eq!(info.size, (CHUNK * 2) as u64);
+        assert_eq!(stream.next().await.unwrap().unwrap().len(), CHUNK);
+        std::fs::write(&name, "short").unwrap();
+        assert!(stream.next().await.unwrap().is_err());
+    }
+}

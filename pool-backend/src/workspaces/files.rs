@@ -1,0 +1,143 @@
+//! Files of a workspace. Reads come from its volume and wake nobody; changes go through its init,
+//! so that watchers inside (gVisor sees no changes from outside) and outside hear of them.
+//!
+//! Must never happen here: a change of the volume from the outside.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use parking_lot::Mutex;
+
+use super::path::VolumePath;
+use super::{ByteStream, FileInfo, Workspace, WriteOptions};
+use crate::error::Error;
+
+// `path` as the user wrote it: `a`, `/a`, `./a` and `/workspace/a` are one.
+impl Workspace {
+    /// What stands at `path`, a symlink itself included.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for a path that leads out.
+    pub async fn stat(&self, path: &str) -> Result<FileInfo, Error> {
+        let path = VolumePath::parse(path)?;
+        self.engine().files.stat(&self.volume(), &path).await
+    }
+
+    /// The entries of a directory, by path, or the one entry that `path` names. `hidden` adds
+    /// names that begin with a dot; the package directory at the root is never among them.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for a path that leads out; `TooLarge` beyond 100 000 entries.
+    pub async fn list_files(
+        &self,
+        path: &str,
+        recursive: bool,
+        hidden: bool,
+    ) -> Result<Vec<FileInfo>, Error> {
+        let path = VolumePath::parse(path)?;
+        let files = &self.engine().files;
+        files.list(&self.volume(), &path, recursive, hidden).await
+    }
+
+    /// A file's content, as long as `FileInfo::size` says or an error in the stream.
+    ///
+    /// # Errors
+    /// `NotFound`; `WrongFileType` for what is not a regular file; `Invalid`.
+    pub async fn read_file(&self, path: &str) -> Result<(FileInfo, ByteStream), Error> {
+        let path = VolumePath::parse_below_root(path)?;
+        self.handle.touch();
+        self.engine().files.read(&self.volume(), &path).await
+    }
+
+    /// Writes a file in one step as others see it, parent directories included. A content stream
+    /// that fails leaves what was there.
+    ///
+    /// # Errors
+    /// `Conflict` when something is there and `exclusive`; `WrongFileType`; `NoSpace`; `Invalid`;
+    /// `NotReady`.
+    pub async fn write_file(
+        &self,
+        path: &str,
+        content: ByteStream,
+        options: WriteOptions,
+    ) -> Result<FileInfo, Error> {
+        let path = VolumePath::parse_below_root(path)?;
+        // The stream is taken by the first call that gets as far as to read it.
+        let content = Content::new(content);
+        self.calling(|init| {
+            let write = init_protocol::Write {
+                path: path.as_str().to_owned(),
+                mode: options.mode.map(|mode| mode & 0o7777),
+                parents: true,
+                exclusive: options.exclusive,
+            };
+            let content = content.reader();
+            async move { init.write(write, content).await }
+        })
+        .await?;
+        self.engine().files.stat(&self.volume(), &path).await
+    }
+
+    /// Makes a directory.
+    ///
+    /// # Errors
+    /// `Conflict` when something is there, unless it is a directory and `parents`; `NotFound`
+    /// without a parent directory; `Invalid`; `NoSpace`; `NotReady`.
+    pub async fn make_directory(
+        &self,
+        path: &str,
+        parents: bool,
+        mode: Option<u32>,
+    ) -> Result<FileInfo, Error> {
+        let path = VolumePath::parse_below_root(path)?;
+        let mode = mode.map(|mode| mode & 0o7777);
+        self.calling(|init| {
+            let path = path.as_str().to_owned();
+            async move { init.mkdir(&path, parents, mode).await }
+        })
+        .await?;
+        self.engine().files.stat(&self.volume(), &path).await
+    }
+
+    /// Removes a file, or a directory with all in it; of a symlink the link.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for the root; `NotReady`.
+    pub async fn remove_file(&self, path: &str) -> Result<(), Error> {
+        let path = VolumePath::parse_below_root(path)?;
+        // Nothing there: nobody needs to be woken to find that out.
+        self.engine().files.stat(&self.volume(), &path).await?;
+        self.calling(|init| {
+            let path = path.as_str().to_owned();
+            async move { init.remove(&path).await }
+        })
+        .await
+    }
+
+    fn volume(&self) -> PathBuf {
+        self.engine().launcher.volume(self.handle.id()).data()
+    }
+}
+
+/// Content that can be read once, by whichever attempt comes to read it.
+struct Content(Arc<Mutex<Option<ByteStream>>>);
+
+impl Content {
+    fn new(content: ByteStream) -> Self {
+        Self(Arc::new(Mutex::new(Some(content))))
+    }
+
+    /// Takes the content when it is first polled, not before.
+    fn reader(&self) -> ByteStream {
+        let source = Arc::clone(&self.0);
+        stream::once(async move { source.lock().take() })
+            .flat_map(|taken| {
+                taken.unwrap_or_else(|| {
+                    let gone = std::io::Error::other("the content was sent already");
+                    stream::once(std::future::ready(Err(gone))).boxed()
+                })
+            })
+            .boxed()
+    }
+}

@@ -1,0 +1,337 @@
+//! One node on a data dir of its own, which can be killed, started again and shut down, and which
+//! leaves nothing behind.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fleet::directory::Directory as _;
+use fleet::directory::local::LocalDirectory;
+use fleet::id::{InstanceId, OwnerId};
+use fleet::instance::DataDir;
+use futures_util::{StreamExt as _, stream};
+use pool_backend::config::{Limits, NodeConfig, RuntimeChoice};
+use pool_backend::node::Node;
+use pool_backend::workspaces::{ByteStream, Command, Job, WriteOptions};
+use pool_backend::{Error, Workspace, Workspaces};
+
+/// Longest wait for a condition.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Rig {
+    home: tempfile::TempDir,
+    pools: Vec<(&'static str, u32)>,
+    node: Option<Arc<Node>>,
+    pub directory: Arc<LocalDirectory>,
+    pub instance: InstanceId,
+    pub owner: OwnerId,
+}
+
+impl Rig {
+    pub async fn new(pools: &[(&'static str, u32)]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&home.path().join("data")).unwrap();
+        let instance = data.instance().clone();
+        let directory = Arc::new(LocalDirectory::new(data.node().clone()));
+        let config = config(home.path(), pools);
+        let node = Node::start(config, data, directory.clone()).await.unwrap();
+        Self {
+            home,
+            pools: pools.to_vec(),
+            node: Some(node),
+            directory,
+            instance,
+            owner: OwnerId::mint(),
+        }
+    }
+
+    pub fn node(&self) -> &Arc<Node> {
+        self.node.as_ref().unwrap()
+    }
+
+    pub fn workspaces(&self) -> Workspaces {
+        self.node().workspaces()
+    }
+
+    pub async fn create(&self, project: &str) -> Workspace {
+        self.try_create(&self.owner, project, "default")
+            .await
+            .unwrap()
+    }
+
+    pub async fn try_create(
+        &self,
+        owner: &OwnerId,
+        project: &str,
+        template: &str,
+    ) -> Result<Workspace, Error> {
+        let (project, template) = (project.parse().unwrap(), template.parse().unwrap());
+        self.workspaces().create(owner, &project, &template).await
+    }
+
+    pub fn get(&self, project: &str) -> Workspace {
+        let project = project.parse().unwrap();
+        self.workspaces().get(&self.owner, &project).unwrap()
+    }
+
+    /// Waits until the pool of `template` is full.
+    pub async fn warm(&self, template: &str) {
+        eventually("the pool is full", || {
+            let pools = self.workspaces().pools();
+            pools
+                .iter()
+                .any(|pool| pool.template.as_str() == template && pool.ready == pool.target)
+        })
+        .await;
+    }
+
+    /// Ends the node as a kill -9 would, and starts another one on the same data dir.
+    pub async fn kill_and_start(&mut self) {
+        self.node = None;
+        self.start().await;
+    }
+
+    pub async fn shut_down(&mut self) {
+        let node = self.node.take().unwrap();
+        node.shutdown().await;
+    }
+
+    pub async fn start(&mut self) {
+        let data = open_when_free(&self.home.path().join("data")).await;
+        self.directory = Arc::new(LocalDirectory::new(data.node().clone()));
+        let config = config(self.home.path(), &self.pools);
+        let directory = self.directory.clone();
+        self.node = Some(Node::start(config, data, directory).await.unwrap());
+    }
+
+    /// What of this instance is on the machine besides its data dir.
+    pub fn leftovers(&self) -> Vec<String> {
+        leftovers(&self.instance, self.home.path())
+    }
+
+    pub fn volume(&self, workspace: &Workspace) -> PathBuf {
+        let id = workspace.summary().id;
+        self.home.path().join("data/volumes").join(id.as_str())
+    }
+
+    /// The directory's view.
+    pub async fn route(&self, workspace: &Workspace) -> Option<fleet::directory::Route> {
+        let slug = workspace.summary().slug;
+        self.directory.route(&slug).await.unwrap()
+    }
+}
+
+impl Drop for Rig {
+    /// However the test ended: whatever still runs is adopted and shut down.
+    fn drop(&mut self) {
+        self.node = None;
+        let home = self.home.path().to_owned();
+        let instance = self.instance.clone();
+        let cleaning = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                let data = open_when_free(&home.join("data")).await;
+                let directory = Arc::new(LocalDirectory::new(data.node().clone()));
+                let node = Node::start(config(&home, &[]), data, directory)
+                    .await
+                    .unwrap();
+                node.shutdown().await;
+            });
+            leftovers(&instance, &home)
+        });
+        let left = cleaning.join();
+        if !std::thread::panicking() {
+            assert_eq!(left.unwrap(), Vec::<String>::new(), "left behind");
+        }
+    }
+}
+
+fn config(home: &Path, pools: &[(&str, u32)]) -> NodeConfig {
+    let pools = pools
+        .iter()
+        .map(|(name, target)| (name.parse().unwrap(), *target));
+    let runtime = match std::env::var("FLEEKS_TEST_RUNTIME").as_deref() {
+        Ok("runsc") => RuntimeChoice::Runsc,
+        _ => RuntimeChoice::Runc,
+    };
+    NodeConfig {
+        data_dir: home.join("data"),
+        runtime,
+        prefix: std::env::var_os("FLEEKS_PREFIX").map_or("/opt/fleeks".into(), PathBuf::from),
+        pools: pools.collect(),
+        template_dir: None,
+        init_binary: init_binary(),
+        limits: Limits {
+            memory_bytes: 512 << 20,
+            ..Limits::default()
+        },
+        domain: "fleeks.localhost".to_owned(),
+    }
+}
+
+pub fn is_runsc() -> bool {
+    std::env::var("FLEEKS_TEST_RUNTIME").as_deref() == Ok("runsc")
+}
+
+fn init_binary() -> &'static [u8] {
+    static BINARY: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+    BINARY.get_or_init(|| {
+        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../build/workspace-init");
+        let path = std::env::var_os("FLEEKS_INIT").map_or(built, PathBuf::from);
+        std::fs::read(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}; `make init`", path.display()))
+    })
+}
+
+async fn open_when_free(path: &Path) -> DataDir {
+    let began = Instant::now();
+    loop {
+        match DataDir::open(path) {
+            Ok(data) => return data,
+            Err(error) => assert!(began.elapsed() < PATIENCE, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits for a condition.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub async fn run(workspace: &Workspace, command: &str) -> Job {
+    workspace.execute(shell(command)).await.unwrap()
+}
+
+/// What a command prints, which must succeed.
+pub async fn output(workspace: &Workspace, command: &str) -> String {
+    let job = run(workspace, command).await;
+    assert_eq!(
+        job.exit_code,
+        Some(0),
+        "{command}: {}{}",
+        job.stdout,
+        job.stderr
+    );
+    job.stdout
+}
+
+pub fn shell(command: &str) -> Command {
+    Command {
+        command: command.to_owned(),
+        working_dir: "/workspace".to_owned(),
+        environment: Vec::new(),
+        timeout: Some(Duration::from_secs(25)),
+    }
+}
+
+pub async fn write(workspace: &Workspace, path: &str, content: &str) {
+    let content = bytes_of(content.as_bytes().to_vec());
+    let options = WriteOptions::default();
+    workspace.write_file(path, content, options).await.unwrap();
+}
+
+pub fn bytes_of(content: Vec<u8>) -> ByteStream {
+    stream::iter([Ok(Bytes::from(content))]).boxed()
+}
+
+pub async fn read(workspace: &Workspace, path: &str) -> Result<Vec<u8>, Error> {
+    let (_, mut content) = workspace.read_file(path).await?;
+    let mut all = Vec::new();
+    while let Some(chunk) = content.next().await {
+        all.extend_from_slice(&chunk.unwrap());
+    }
+    Ok(all)
+}
+
+/// Kills the container's PID 1 from the outside, as an out-of-memory kill would.
+pub fn kill_container(workspace: &Workspace) {
+    let id = workspace.summary().id;
+    let pid = find_container(id.as_str()).expect("a container that has the volume");
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+/// The host's pid of what is PID 1 in the namespace that has this volume; of the sandbox for runsc.
+fn find_container(workspace: &str) -> Option<i32> {
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
+            continue;
+        };
+        let read =
+            |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        if is_runsc() {
+            let line = read("cmdline");
+            // The gofer has the volume's mount, the sandbox belongs to the gofer's parent.
+            if line.starts_with("runsc-gofer") && read("mountinfo").contains(workspace) {
+                return Some(pid);
+            }
+            continue;
+        }
+        let status = read("status");
+        let inner = status.lines().find(|line| line.starts_with("NSpid:"));
+        let is_first = inner.is_some_and(|line| {
+            let ids: Vec<&str> = line.split_whitespace().skip(1).collect();
+            ids.len() > 1 && ids.last() == Some(&"1")
+        });
+        if is_first && read("mountinfo").contains(workspace) {
+            return Some(pid);
+        }
+    }
+    None
+}
+
+fn leftovers(instance: &InstanceId, home: &Path) -> Vec<String> {
+    let instance = instance.as_str();
+    let mut left = Vec::new();
+    let mut found = |what: &str, text: String| {
+        let lines = text.lines().filter(|line| line.contains(instance));
+        left.extend(lines.map(|line| format!("{what}: {}", line.trim())));
+    };
+    let said = |program: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(program)
+            .args(arguments)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    found("link", said("ip", &["-o", "link"]));
+    found("route", said("ip", &["route"]));
+    found("nft", said("nft", &["list", "tables"]));
+    found(
+        "cgroup",
+        said(
+            "find",
+            &[
+                "/sys/fs/cgroup",
+                "-type",
+                "d",
+                "-name",
+                &format!("*{instance}*"),
+            ],
+        ),
+    );
+    let home = home.to_str().unwrap();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let ours = mounts
+        .lines()
+        .filter(|line| line.contains(home) || line.contains(instance));
+    left.extend(ours.map(|line| format!("mount: {line}")));
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(&format!("{instance}-")) {
+            left.push(format!("process: {line}"));
+        }
+    }
+    left
+}
