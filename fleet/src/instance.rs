@@ -106,6 +106,15 @@ impl DataDir {
     }
 }
 
+/// The id of a data dir that another process may have open; none if it was never opened.
+///
+/// # Errors
+/// See [`DataDirError`].
+pub fn instance_of(path: &Path) -> Result<Option<InstanceId>, DataDirError> {
+    let identity = load(&path.join("instance.json"))?;
+    Ok(identity.map(|identity| identity.instance))
+}
+
 fn check_private(path: &Path) -> Result<(), DataDirError> {
     let path = path.to_owned();
     let about = match fs::metadata(&path) {
@@ -161,25 +170,33 @@ fn take_lock(dir: &Path) -> Result<File, DataDirError> {
 }
 
 fn load_or_mint(path: &Path) -> Result<Identity, DataDirError> {
-    let failed = |source| DataDirError::Io {
+    if let Some(identity) = load(path)? {
+        return Ok(identity);
+    }
+    let identity = Identity {
+        instance: InstanceId::mint(),
+        node: NodeId::mint(),
+    };
+    let content = serde_json::to_vec_pretty(&identity).map_err(io::Error::from);
+    let written = content.and_then(|content| durable::write(path, &content));
+    written.map_err(|source| DataDirError::Io {
         path: path.to_owned(),
         source,
-    };
+    })?;
+    Ok(identity)
+}
+
+fn load(path: &Path) -> Result<Option<Identity>, DataDirError> {
     let content = match durable::read(path) {
         Ok(content) => content,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let identity = Identity {
-                instance: InstanceId::mint(),
-                node: NodeId::mint(),
-            };
-            let content = serde_json::to_vec_pretty(&identity).map_err(io::Error::from);
-            let written = content.and_then(|content| durable::write(path, &content));
-            written.map_err(failed)?;
-            return Ok(identity);
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            let path = path.to_owned();
+            return Err(DataDirError::Io { path, source });
         }
-        Err(error) => return Err(failed(error)),
     };
-    serde_json::from_slice(&content).map_err(|error| DataDirError::Damaged {
+    let parsed = serde_json::from_slice(&content);
+    parsed.map(Some).map_err(|error| DataDirError::Damaged {
         path: path.to_owned(),
         why: error.to_string(),
     })
@@ -198,6 +215,8 @@ mod tests {
         let first = DataDir::open(&path).unwrap();
         let ids = (first.instance().clone(), first.node().clone());
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        assert_eq!(instance_of(&path).unwrap().as_ref(), Some(first.instance()));
+        assert_eq!(instance_of(parent.path()).unwrap(), None);
         assert_eq!(mode(&path), 0o700);
         assert_eq!(mode(&path.join("lock")), 0o600);
         assert_eq!(mode(&path.join("instance.json")), 0o600);

@@ -97,6 +97,8 @@ pub const START_BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub const DOCTOR_PROBE: Duration = Duration::from_secs(10);
 /// The served certificate's age is looked at this often; also the pause after a failed renewal.
 pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
+/// A program that changes the machine's certificate stores.
+pub const STORE_UPDATE: Duration = Duration::from_secs(60);
 
 const fn shorter(a: Duration, b: Duration) -> bool {
     a.as_millis() < b.as_millis()
