@@ -40,7 +40,8 @@ impl Exchange {
         token: &str,
         call: &Call,
     ) -> Result<Self, InitError> {
-        Self::open_reading_ahead(address, token, call, 0).await
+        // With room for one byte every read goes past the buffer.
+        Self::open_reading_ahead(address, token, call, 1).await
     }
 
     async fn open_reading_ahead(
