@@ -147,12 +147,8 @@ async fn list(
         .unwrap_or("/");
     let recursive = flag("recursive", query.recursive.as_deref(), false)?;
     let hidden = flag("include_hidden", query.include_hidden.as_deref(), false)?;
-    // The SDK asks about one file by listing it.
-    let at = workspace.stat(path).await?;
-    let found = match at.kind {
-        FileKind::Directory => workspace.list_files(path, recursive, hidden).await?,
-        FileKind::File | FileKind::Symlink | FileKind::Other => vec![at],
-    };
+    // Of a file this is the one entry: so the SDK asks about it.
+    let found = workspace.list_files(path, recursive, hidden).await?;
     let files: Vec<FileInfo> = found.into_iter().map(FileInfo::from).collect();
     Ok(Json(json!({
         "project_id": project_id,

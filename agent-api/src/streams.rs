@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use fleet::timing;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::StatusCode;
 use pool_backend::workspaces::ByteStream;
@@ -82,26 +82,6 @@ pub(crate) async fn collect(mut chunks: ByteStream, limit: usize) -> io::Result<
     Ok(Some(all.freeze()))
 }
 
-/// The first `length` bytes; an error when there are fewer: a Content-Length was promised, and
-/// the file may grow or shrink meanwhile.
-pub(crate) fn exactly(chunks: ByteStream, length: u64) -> BoxStream<'static, io::Result<Bytes>> {
-    stream::try_unfold((chunks, length), |(mut chunks, left)| async move {
-        if left == 0 {
-            return Ok(None);
-        }
-        let Some(mut chunk) = chunks.try_next().await? else {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the file became shorter",
-            ));
-        };
-        let kept = chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        chunk.truncate(kept);
-        Ok(Some((chunk, (chunks, left - kept as u64))))
-    })
-    .boxed()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,18 +92,6 @@ mod tests {
             .map(|part| Ok(Bytes::from_static(part)))
             .collect();
         stream::iter(parts).boxed()
-    }
-
-    #[tokio::test]
-    async fn exactly_cuts_and_complains() {
-        let all = collect(exactly(chunks(&[b"abc", b"def"]), 4), 100)
-            .await
-            .unwrap();
-        assert_eq!(all.unwrap(), "abcd");
-        let short = collect(exactly(chunks(&[b"abc"]), 4), 100).await;
-        assert_eq!(short.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        let empty = collect(exactly(chunks(&[]), 0), 100).await.unwrap();
-        assert_eq!(empty.unwrap(), "");
     }
 
     #[tokio::test]

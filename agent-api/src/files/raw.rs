@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{FileInfo, PathQuery};
 use crate::input::{Params, flag, permissions, required};
-use crate::streams::{Blame, exactly, incoming};
+use crate::streams::{Blame, incoming};
 use crate::workspaces::find;
 use crate::{ApiState, Caller, Problem};
 
@@ -29,7 +29,7 @@ pub(super) async fn get(
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
         (header::CONTENT_DISPOSITION, "attachment".to_owned()),
     ];
-    let body = Body::from_stream(exactly(chunks, info.size));
+    let body = Body::from_stream(chunks);
     Ok((headers, body).into_response())
 }
 
