@@ -36,7 +36,7 @@ install_packages() {
     keep_services_off
     apt install "${MISSING_PACKAGES[@]}" || fail "apt-get could not install ${MISSING_PACKAGES[*]}"
     case " ${MISSING_PACKAGES[*]} " in
-        *" redis-server "*) ! has systemctl || quietly systemctl disable redis-server || true ;;
+        *" redis-server "*) quietly update-rc.d redis-server disable || true ;;
     esac
     [ "$KEPT_OFF" = no ] || rm -f "$POLICY"
 }
