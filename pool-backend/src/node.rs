@@ -140,15 +140,7 @@ impl Node {
     pub async fn shutdown(&self) {
         let engine = &self.engine;
         engine.resting.cancel();
-        stream::iter(engine.table.all())
-            .for_each_concurrent(STOPPED_AT_ONCE, |handle| async move {
-                if let Err(error) = handle.order(Order::Stop).await
-                    && error.kind != ErrorKind::NotFound
-                {
-                    tracing::warn!(workspace = %handle.id(), %error, "not stopped");
-                }
-            })
-            .await;
+        self.stop_all().await;
         let warm: Vec<_> = engine
             .shelves
             .values()
@@ -160,15 +152,16 @@ impl Node {
         engine.tasks.close();
         // Refills underway and deletions; drivers end with the token only.
         let idle = async {
-            let drivers = engine.table.all().len();
             let mut look = interval(timing::DRAIN_LOOK);
-            while engine.tasks.len() > drivers {
+            while engine.tasks.len() > engine.table.all().len() {
                 look.tick().await;
             }
         };
         if timeout(timing::DRAIN, idle).await.is_err() {
             tracing::warn!("something still goes on; it is left to the next start");
         }
+        // Those that were being made when the first pass began.
+        self.stop_all().await;
         engine.cancelled.cancel();
         if timeout(timing::DRAIN, engine.tasks.wait()).await.is_err() {
             tracing::warn!("a driver does not end");
@@ -176,6 +169,18 @@ impl Node {
         if let Err(error) = engine.launcher.network.close().await {
             tracing::warn!(%error, "the network is not all gone");
         }
+    }
+
+    async fn stop_all(&self) {
+        stream::iter(self.engine.table.all())
+            .for_each_concurrent(STOPPED_AT_ONCE, |handle| async move {
+                if let Err(error) = handle.order(Order::Stop).await
+                    && error.kind != ErrorKind::NotFound
+                {
+                    tracing::warn!(workspace = %handle.id(), %error, "not stopped");
+                }
+            })
+            .await;
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {

@@ -60,7 +60,8 @@ impl Exchange {
         let connecting = tokio::time::timeout(timing::CONNECT, TcpStream::connect(address));
         let mut stream = connecting
             .await
-            .map_err(|_| InitError::TimedOut)?
+            // Not `TimedOut`: init never heard the call, so it may be made again.
+            .map_err(|_| InitError::Unreachable(io::ErrorKind::HostUnreachable.into()))?
             .map_err(InitError::Unreachable)?;
         stream.set_nodelay(true).map_err(InitError::Unreachable)?;
         let asked = stream.write_all(&buffer).await;
