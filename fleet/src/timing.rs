@@ -71,6 +71,8 @@ pub const INIT_RETRY_MAX: Duration = Duration::from_millis(20);
 pub const JOB_LONGEST: Duration = Duration::from_secs(3600);
 /// A runtime's command (create, start, kill, delete, state).
 pub const RUNTIME_COMMAND: Duration = Duration::from_secs(20);
+/// Between two looks at a cgroup whose processes are dying.
+pub const CGROUP_POLL: Duration = Duration::from_millis(2);
 /// Between SIGTERM and SIGKILL of a job that is stopped or timed out.
 pub const JOB_KILL_GRACE: Duration = Duration::from_secs(2);
 /// Known listening ports of a container are refreshed after this, in the background.

@@ -1,1 +1,303 @@
 //! Control groups: the limits of a container, and what it uses.
+//!
+//! Three layouts exist: version 1 (a hierarchy per controller), version 2 (one for all), and
+//! hybrid (version 2 is mounted but owns no or few controllers). So each controller is looked up
+//! by itself, and everything of ours stands at `/fleeks/<instance>/<name>` in each hierarchy.
+//!
+//! Must never happen here: a cgroup outside `/fleeks/<instance>` changed.
+
+mod layout;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fleet::id::InstanceId;
+use fleet::timing;
+
+use crate::config::Limits;
+use crate::runtime::Usage;
+pub use layout::{Capabilities, Layout, Version};
+
+const TOP: &str = "fleeks";
+const CPU_PERIOD_MICROS: u64 = 100_000;
+
+/// The cgroups of one instance.
+#[derive(Debug, Clone)]
+pub struct Cgroups {
+    layout: Layout,
+    instance: InstanceId,
+}
+
+impl Cgroups {
+    /// Finds out how this machine's cgroups are laid out.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn detect(instance: InstanceId) -> io::Result<Self> {
+        let layout = Layout::detect()?;
+        Ok(Self { layout, instance })
+    }
+
+    /// Which limits can be applied here at all.
+    pub fn capabilities(&self) -> Capabilities {
+        self.layout.capabilities()
+    }
+
+    /// The path of a container's cgroup within each hierarchy.
+    pub fn path(&self, name: &str) -> String {
+        format!("/{TOP}/{}/{name}", self.instance)
+    }
+
+    /// Makes a container's cgroup with its limits, and returns the files into which a process
+    /// writes `0` to enter it.
+    ///
+    /// # Errors
+    /// What the system said; the caller removes what there is.
+    pub fn make(&self, name: &str, limits: &Limits) -> io::Result<Vec<PathBuf>> {
+        if let Some(unified) = self.layout.unified() {
+            self.delegate(unified)?;
+        }
+        let mut entrances = Vec::new();
+        for hierarchy in self.layout.useful() {
+            let directory = self.directory(hierarchy, name);
+            std::fs::create_dir_all(&directory)?;
+            entrances.push(directory.join("cgroup.procs"));
+        }
+        let quota = u64::from(limits.cpu_millis) * CPU_PERIOD_MICROS / 1000;
+        for (controller, version, mount) in self.layout.controllers() {
+            let directory = self.directory(mount, name);
+            let set = |file: &str, value: String| write_limit(&directory.join(file), &value);
+            match (controller, version) {
+                ("memory", Version::One) => {
+                    set("memory.limit_in_bytes", limits.memory_bytes.to_string())?;
+                    set(
+                        "memory.memsw.limit_in_bytes",
+                        limits.memory_bytes.to_string(),
+                    )?;
+                }
+                ("memory", Version::Two) => {
+                    set("memory.max", limits.memory_bytes.to_string())?;
+                    set("memory.swap.max", "0".to_owned())?;
+                }
+                ("cpu", Version::One) => {
+                    set("cpu.cfs_period_us", CPU_PERIOD_MICROS.to_string())?;
+                    set("cpu.cfs_quota_us", quota.to_string())?;
+                }
+                ("cpu", Version::Two) => set("cpu.max", format!("{quota} {CPU_PERIOD_MICROS}"))?,
+                ("pids", _) => set("pids.max", limits.pids.to_string())?,
+                _ => {}
+            }
+        }
+        Ok(entrances)
+    }
+
+    /// Lets cgroups below ours have controllers (version 2 only).
+    fn delegate(&self, unified: &Path) -> io::Result<()> {
+        let top = unified.join(TOP);
+        let ours = top.join(self.instance.as_str());
+        std::fs::create_dir_all(&ours)?;
+        for directory in [unified, &top, &ours] {
+            for (controller, version, _) in self.layout.controllers() {
+                // Version 2 counts CPU time and freezes without a controller.
+                if version == Version::Two && matches!(controller, "cpu" | "memory" | "pids") {
+                    let file = directory.join("cgroup.subtree_control");
+                    std::fs::write(file, format!("+{controller}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a container uses now; zeros where nobody counts.
+    pub fn usage(&self, name: &str) -> Usage {
+        let mut usage = Usage::default();
+        for (controller, version, mount) in self.layout.controllers() {
+            let directory = self.directory(mount, name);
+            match (controller, version) {
+                ("memory", Version::One) => {
+                    // What the kernel would give back first is not in use.
+                    usage.memory_bytes = number(&directory.join("memory.usage_in_bytes"))
+                        .saturating_sub(stat(&directory, "memory.stat", "total_inactive_file"));
+                }
+                ("memory", Version::Two) => {
+                    usage.memory_bytes = number(&directory.join("memory.current"))
+                        .saturating_sub(stat(&directory, "memory.stat", "inactive_file"));
+                }
+                ("cpuacct", Version::One) => {
+                    usage.cpu_micros = number(&directory.join("cpuacct.usage")) / 1000;
+                }
+                ("cpu", Version::Two) => {
+                    usage.cpu_micros = stat(&directory, "cpu.stat", "usage_usec");
+                }
+                ("pids", _) => usage.pids = number(&directory.join("pids.current")),
+                _ => {}
+            }
+        }
+        usage
+    }
+
+    /// Lets a frozen container's processes run, so that they can die.
+    pub fn thaw(&self, name: &str) {
+        for (controller, version, mount) in self.layout.controllers() {
+            if controller == "freezer" && version == Version::One {
+                let file = self.directory(mount, name).join("freezer.state");
+                // Absent when the container is.
+                drop(std::fs::write(file, "THAWED"));
+            }
+        }
+    }
+
+    /// Kills everything in a container's cgroup and waits until it is dead, up to
+    /// `timing::RUNTIME_COMMAND`. Idempotent.
+    ///
+    /// # Errors
+    /// `TimedOut` when something does not die.
+    pub async fn kill(&self, name: &str) -> io::Result<()> {
+        let killed = async {
+            while self.kill_all(name) > 0 {
+                tokio::time::sleep(timing::CGROUP_POLL).await;
+            }
+        };
+        tokio::time::timeout(timing::RUNTIME_COMMAND, killed)
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut.into())
+    }
+
+    /// How many processes were still there.
+    fn kill_all(&self, name: &str) -> usize {
+        self.layout
+            .hierarchies()
+            .map(|hierarchy| {
+                let directory = self.directory(hierarchy, name);
+                let below: usize = subdirectories(&directory).iter().map(|d| kill_in(d)).sum();
+                below + kill_in(&directory)
+            })
+            .sum()
+    }
+
+    /// Kills what is left in a container's cgroup and removes it. Idempotent. Waits for processes
+    /// to die, up to `timing::RUNTIME_COMMAND`.
+    ///
+    /// # Errors
+    /// `TimedOut` when something does not die; else what the system said.
+    pub async fn remove(&self, name: &str) -> io::Result<()> {
+        let removed = async {
+            while !self.try_remove(name)? {
+                tokio::time::sleep(timing::CGROUP_POLL).await;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(timing::RUNTIME_COMMAND, removed)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Whether all of a container's cgroups are gone now.
+    fn try_remove(&self, name: &str) -> io::Result<bool> {
+        let mut gone = true;
+        for hierarchy in self.layout.hierarchies() {
+            let directory = self.directory(hierarchy, name);
+            // A runtime may have made cgroups below.
+            for child in subdirectories(&directory) {
+                gone &= remove_one(&child)?;
+            }
+            gone &= remove_one(&directory)?;
+        }
+        Ok(gone)
+    }
+
+    /// Names of all containers that have a cgroup.
+    pub fn list(&self) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .layout
+            .hierarchies()
+            .flat_map(|hierarchy| subdirectories(&self.directory(hierarchy, "")))
+            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Removes the instance's own level, if it is empty, and the one above likewise.
+    pub fn close(&self) {
+        for hierarchy in self.layout.hierarchies() {
+            // Not empty: somebody still needs it.
+            if std::fs::remove_dir(self.directory(hierarchy, "")).is_ok() {
+                drop(std::fs::remove_dir(hierarchy.join(TOP)));
+            }
+        }
+    }
+
+    fn directory(&self, hierarchy: &Path, name: &str) -> PathBuf {
+        hierarchy.join(TOP).join(self.instance.as_str()).join(name)
+    }
+}
+
+/// A limit that this kernel does not know is not set; [`Capabilities`] tells.
+fn write_limit(file: &Path, value: &str) -> io::Result<()> {
+    match std::fs::write(file, value) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // The kernel has no file of that name to create.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !file.exists() => Ok(()),
+        other => other,
+    }
+}
+
+fn subdirectories(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// Whether one cgroup is gone; kills who is still in it.
+fn remove_one(directory: &Path) -> io::Result<bool> {
+    match std::fs::remove_dir(directory) {
+        Ok(()) => return Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+        Err(error) => return Err(error),
+    }
+    kill_in(directory);
+    Ok(false)
+}
+
+/// Sends SIGKILL to the processes of one cgroup; how many there were.
+fn kill_in(directory: &Path) -> usize {
+    let processes = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    let mut found = 0;
+    for process in processes
+        .lines()
+        .filter_map(|line| line.parse::<i32>().ok())
+    {
+        found += 1;
+        // 0 is a process of another pid namespace; negative would be a group.
+        if process > 0 {
+            let process = nix::unistd::Pid::from_raw(process);
+            // Gone meanwhile is as good.
+            let _ = nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+    found
+}
+
+fn number(file: &Path) -> u64 {
+    std::fs::read_to_string(file)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+fn stat(directory: &Path, file: &str, key: &str) -> u64 {
+    let text = std::fs::read_to_string(directory.join(file)).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(name, _)| *name == key)
+        .and_then(|(_, value)| value.trim().parse().ok())
+        .unwrap_or(0)
+}

@@ -1,13 +1,35 @@
 //! A container's network: a namespace, one routed point-to-point veth, and what may leave it.
 //!
+//! No bridge (it ends at 1,023 ports): the host routes one address to each link. Links and
+//! namespaces carry the instance's id, so each node finds exactly its own again.
+//!
 //! Must never happen here: a rule, link or namespace of another instance touched.
+
+mod address;
+mod link;
+mod resolvers;
+mod rules;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use fleet::id::InstanceId;
+use parking_lot::Mutex;
+use rtnetlink::Handle;
+use sha2::{Digest as _, Sha256};
+
+pub use address::GATEWAY;
 
 use crate::runtime::OciId;
+use address::AddressPool;
+use link::Link;
+
+/// Forwarding between the host's interfaces: without it no container reaches anything.
+const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+/// Addresses tried before giving up on a host that routes the whole range elsewhere.
+const MINT_TRIES: usize = 64;
+/// Where the host has no default route.
+const DEFAULT_MTU: u32 = 1500;
 
 /// Why a network could not be made or taken away.
 #[derive(Debug, thiserror::Error)]
@@ -26,14 +48,28 @@ pub enum NetworkError {
 }
 
 /// All networks of one instance.
-#[derive(Debug)]
-pub struct Network {}
+pub struct Network {
+    instance: InstanceId,
+    host: Handle,
+    resolvers: Vec<Ipv4Addr>,
+    mtu: u32,
+    addresses: Mutex<AddressPool>,
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Network")
+            .field("instance", &self.instance)
+            .finish_non_exhaustive()
+    }
+}
 
 /// A prepared network namespace. Taken away again on drop, unless [`Netns::keep`] was called once
 /// something runs in it.
 #[derive(Debug)]
 pub struct Netns {
     path: PathBuf,
+    kept: bool,
 }
 
 impl Netns {
@@ -43,10 +79,23 @@ impl Netns {
     }
 
     /// From now on only [`Network::release`] takes it away.
-    pub fn keep(self) {}
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
 }
 
-#[expect(unused_variables, clippy::todo)]
+impl Drop for Netns {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        // The link goes with the namespace that holds its other end.
+        if let Err(error) = link::remove_netns(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "a network namespace stays behind");
+        }
+    }
+}
+
 impl Network {
     /// Installs the instance's rules; `used` are the addresses that records name.
     ///
@@ -57,12 +106,25 @@ impl Network {
         data_dir: &Path,
         used: Vec<Ipv4Addr>,
     ) -> Result<Self, NetworkError> {
-        todo!()
+        let resolvers = resolvers::of_host();
+        if resolvers.is_empty() {
+            tracing::warn!("no name server outside loopback: names will not resolve in containers");
+        }
+        link::make_netns_dir()?;
+        rules::install(&instance, &resolvers).await?;
+        enable_forwarding(data_dir)?;
+        Ok(Self {
+            addresses: Mutex::new(AddressPool::new(&instance, used)),
+            instance,
+            host: link::connect()?,
+            resolvers,
+            mtu: default_route_mtu().unwrap_or(DEFAULT_MTU),
+        })
     }
 
     /// The name servers that containers may ask.
     pub fn resolvers(&self) -> &[Ipv4Addr] {
-        todo!()
+        &self.resolvers
     }
 
     /// An address for a new container; write it into its record. Taken until given back.
@@ -70,12 +132,20 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Exhausted`].
     pub async fn mint_address(&self) -> Result<Ipv4Addr, NetworkError> {
-        todo!()
+        for _ in 0..MINT_TRIES {
+            let address = self.addresses.lock().take();
+            let address = address.ok_or(NetworkError::Exhausted)?;
+            // Another instance on this machine, or a tunnel of the host, may have it.
+            if !link::has_own_route(&self.host, address).await? {
+                return Ok(address);
+            }
+        }
+        Err(NetworkError::Exhausted)
     }
 
     /// Gives an address back, when neither container nor snapshot has it any more.
     pub fn free_address(&self, address: Ipv4Addr) {
-        todo!()
+        self.addresses.lock().give_back(address);
     }
 
     /// A new network namespace for one generation of a container. Costs some milliseconds.
@@ -83,7 +153,29 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Refused`]; nothing is left then.
     pub async fn prepare(&self, id: &OciId, address: Ipv4Addr) -> Result<Netns, NetworkError> {
-        todo!()
+        // What a start of this generation left that was cut in the middle.
+        if link::netns_path(id.as_str()).exists() {
+            self.release(id).await?;
+        }
+        let (namespace, inside) = link::make_netns(id.as_str()).await?;
+        let netns = Netns {
+            path: link::netns_path(id.as_str()),
+            kept: false,
+        };
+        let name = self.link_name(id);
+        let link = Link {
+            name: &name,
+            alias: id.as_str(),
+            address,
+            mtu: self.mtu,
+        };
+        match link::make_link(&self.host, &inside, &namespace, &link).await {
+            Ok(()) => Ok(netns),
+            Err(error) => {
+                link::remove_link(&self.host, &name).await?;
+                Err(error)
+            }
+        }
     }
 
     /// Takes link and namespace away. Idempotent.
@@ -91,15 +183,36 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Refused`].
     pub async fn release(&self, id: &OciId) -> Result<(), NetworkError> {
-        todo!()
+        link::remove_link(&self.host, &self.link_name(id)).await?;
+        link::remove_netns(&link::netns_path(id.as_str())).map_err(|error| NetworkError::Refused {
+            action: "remove a network namespace",
+            reason: error.to_string(),
+        })
     }
 
-    /// Whose namespaces exist: to compare with what runs.
+    /// Whose namespaces or links exist: to compare with what runs.
     ///
     /// # Errors
     /// [`NetworkError::Refused`].
     pub async fn list(&self) -> Result<Vec<OciId>, NetworkError> {
-        todo!()
+        let mut ids: Vec<OciId> = Vec::new();
+        let names = std::fs::read_dir(link::NETNS_DIR).map_err(|error| NetworkError::Refused {
+            action: "list network namespaces",
+            reason: error.to_string(),
+        })?;
+        let names = names
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
+        ids.extend(names.filter_map(|name| OciId::of(&self.instance, &name)));
+        let links = link::links(&self.host, self.link_prefix().as_str()).await?;
+        ids.extend(
+            links
+                .iter()
+                .filter_map(|(_, alias)| OciId::of(&self.instance, alias.as_deref()?)),
+        );
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
     }
 
     /// Sets the host's end up or down (down: nothing goes in or out, connections stay).
@@ -107,7 +220,7 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Refused`].
     pub async fn set_link(&self, id: &OciId, up: bool) -> Result<(), NetworkError> {
-        todo!()
+        link::set_link(&self.host, &self.link_name(id), up).await
     }
 
     /// Takes away every namespace, link and rule of this instance.
@@ -115,6 +228,55 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Refused`].
     pub async fn close(&self) -> Result<(), NetworkError> {
-        todo!()
+        for id in self.list().await? {
+            self.release(&id).await?;
+        }
+        // Links whose alias was never set.
+        for (name, _) in link::links(&self.host, self.link_prefix().as_str()).await? {
+            link::remove_link(&self.host, &name).await?;
+        }
+        rules::remove(&self.instance).await
     }
+
+    fn link_prefix(&self) -> String {
+        format!("{}-", self.instance)
+    }
+
+    /// 15 bytes, all that an interface name may have: the instance, and 35 bits of the id's hash.
+    fn link_name(&self, id: &OciId) -> String {
+        let hash = Sha256::digest(id.as_str());
+        let letters = data_encoding::BASE32_NOPAD.encode(&hash[..5]);
+        format!("{}{}", self.link_prefix(), letters[..7].to_lowercase())
+    }
+}
+
+/// Turns forwarding on, and remembers in the data dir if it was off. It is never turned off again
+/// by us: others may have come to rely on it.
+fn enable_forwarding(data_dir: &Path) -> Result<(), NetworkError> {
+    let enable = || {
+        if std::fs::read_to_string(IP_FORWARD)?.trim() == "1" {
+            return Ok(());
+        }
+        let runtime_dir = data_dir.join("runtime");
+        std::fs::create_dir_all(&runtime_dir)?;
+        std::fs::write(runtime_dir.join("ip-forward-was-off"), "")?;
+        tracing::info!("turning net.ipv4.ip_forward on, so that containers reach the network");
+        std::fs::write(IP_FORWARD, "1")
+    };
+    enable().map_err(|error: std::io::Error| NetworkError::Refused {
+        action: "turn net.ipv4.ip_forward on",
+        reason: error.to_string(),
+    })
+}
+
+/// The largest packet of the interface that leads outside.
+fn default_route_mtu() -> Option<u32> {
+    let routes = std::fs::read_to_string("/proc/net/route").ok()?;
+    let interface = routes.lines().skip(1).find_map(|line| {
+        let mut words = line.split_whitespace();
+        let interface = words.next()?;
+        (words.next()? == "00000000").then_some(interface)
+    })?;
+    let mtu = std::fs::read_to_string(format!("/sys/class/net/{interface}/mtu")).ok()?;
+    mtu.trim().parse().ok()
 }

@@ -73,7 +73,7 @@ impl Node {
             prefix: config.prefix.clone(),
             resolvers: network.resolvers().to_vec(),
         };
-        let runtime = runtime::select(config.runtime, settings)
+        let runtime = runtime::select(config.runtime, settings, &network)
             .await
             .map_err(|error| Error::caused(ErrorKind::Internal, error.to_string(), error))?;
         let shelves: BTreeMap<_, _> = templates

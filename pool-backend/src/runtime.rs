@@ -7,14 +7,20 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use fleet::id::{ContainerId, Generation, InstanceId};
 
+mod bundle;
+mod command;
+mod oci_program;
+mod probe;
 pub mod runc;
 pub mod runsc;
 
 use crate::config::{Limits, RuntimeChoice};
+use crate::network::Network;
 
 /// Which runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -42,12 +48,25 @@ impl OciId {
         &self.0
     }
 
+    /// The id that `text` is, if it is one of `instance`.
+    pub fn of(instance: &InstanceId, text: &str) -> Option<Self> {
+        let (container, generation) = Self::parse(instance, text)?;
+        let id = Self::new(instance, &container, generation);
+        (id.as_str() == text).then_some(id)
+    }
+
     /// The parts, if this is an id of `instance`.
     pub fn parse(instance: &InstanceId, text: &str) -> Option<(ContainerId, Generation)> {
         let rest = text.strip_prefix(instance.as_str())?.strip_prefix('-')?;
         let (container, generation) = rest.split_once('-')?;
         let container = format!("cnt_{container}").parse().ok()?;
         Some((container, Generation(generation.parse().ok()?)))
+    }
+}
+
+impl std::fmt::Display for OciId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -209,6 +228,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// [`RuntimeError`].
     async fn remove(&self, id: &OciId) -> Result<(), RuntimeError>;
+
+    /// Removes what all containers of the instance shared, after the last one went.
+    fn close(&self);
 }
 
 /// The runtime that `choice` means here. `Auto` is runsc if a trivial container really starts
@@ -216,10 +238,26 @@ pub trait Runtime: Send + Sync + 'static {
 ///
 /// # Errors
 /// The chosen runtime does not work.
-#[expect(unused_variables, clippy::todo)]
 pub async fn select(
     choice: RuntimeChoice,
     settings: Settings,
-) -> Result<std::sync::Arc<dyn Runtime>, RuntimeError> {
-    todo!()
+    network: &Network,
+) -> Result<Arc<dyn Runtime>, RuntimeError> {
+    if choice != RuntimeChoice::Runc {
+        let scratch = settings.data_dir.join("runtime/probe");
+        let runsc = runsc::Runsc::open(settings.clone()).await?;
+        match probe::probe(&runsc, &settings.instance, network, &scratch).await {
+            Ok(()) => return Ok(Arc::new(runsc)),
+            Err(error) if choice == RuntimeChoice::Runsc => return Err(error),
+            Err(error) => tracing::warn!(
+                %error,
+                "runsc does not work here: containers share the host's kernel, run only code \
+                 that you trust"
+            ),
+        }
+    }
+    let scratch = settings.data_dir.join("runtime/probe");
+    let runc = runc::Runc::open(settings.clone()).await?;
+    probe::probe(&runc, &settings.instance, network, &scratch).await?;
+    Ok(Arc::new(runc))
 }

@@ -1,1 +1,138 @@
-//! runsc (gVisor): a kernel of its own in front of the host's. The runtime for strangers' code.
+//! runsc (gVisor): a kernel of its own between the container and the host's. The runtime for
+//! strangers' code.
+//!
+//! Two ways in which it needs help here. It takes a namespace in which `/proc/sys/net/core` shows
+//! everything for the root one and then refuses to work, so it starts with an empty
+//! `/proc/sys/net`. And it does not manage cgroups on every layout, so it is put into ours before
+//! it starts, and told to ignore them.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use nix::mount::MsFlags;
+use nix::sched::CloneFlags;
+
+use super::oci_program::OciProgram;
+use super::{
+    ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, RuntimeKind, Settings, Usage,
+};
+use crate::config::Limits;
+
+/// Host threads that the sandbox itself needs beside one for each of the container's.
+const OWN_THREADS: u32 = 128;
+
+const OPTIONS: [&str; 4] = [
+    "--platform=systrap",
+    "--network=sandbox",
+    // Files written inside must be seen outside.
+    "--overlay2=none",
+    "--ignore-cgroups",
+];
+
+/// See the module.
+#[derive(Debug)]
+pub struct Runsc {
+    program: OciProgram,
+}
+
+impl Runsc {
+    /// runsc of the prefix, else of the host.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Io`].
+    pub async fn open(settings: Settings) -> Result<Self, RuntimeError> {
+        let ours = settings.prefix.join("bin/runsc");
+        let file = if ours.exists() {
+            ours
+        } else {
+            PathBuf::from("runsc")
+        };
+        let program = OciProgram::open(RuntimeKind::Runsc, file, &OPTIONS, settings).await?;
+        Ok(Self { program })
+    }
+
+    /// The container's cgroups, opened for entering.
+    fn cgroup(&self, spec: &ContainerSpec) -> io::Result<Vec<File>> {
+        let limits = Limits {
+            pids: spec.limits.pids.saturating_add(OWN_THREADS),
+            ..spec.limits
+        };
+        let entrances = self.program.cgroups.make(spec.id.as_str(), &limits)?;
+        entrances
+            .iter()
+            .map(|path| File::options().write(true).open(path))
+            .collect()
+    }
+}
+
+/// What the new process does before it becomes runsc.
+fn set_stage(cgroups: &[File]) -> io::Result<()> {
+    for mut cgroup in cgroups {
+        cgroup.write_all(b"0")?;
+    }
+    nix::sched::unshare(CloneFlags::CLONE_NEWNS)?;
+    // What is unmounted on the host goes here too; what is mounted here stays here.
+    nix::mount::mount(
+        None::<&std::ffi::CStr>,
+        c"/",
+        None::<&std::ffi::CStr>,
+        MsFlags::MS_REC | MsFlags::MS_SLAVE,
+        None::<&std::ffi::CStr>,
+    )?;
+    nix::mount::mount(
+        Some(c"tmpfs"),
+        c"/proc/sys/net",
+        Some(c"tmpfs"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        None::<&std::ffi::CStr>,
+    )?;
+    Ok(())
+}
+
+#[async_trait]
+impl Runtime for Runsc {
+    fn kind(&self) -> RuntimeKind {
+        RuntimeKind::Runsc
+    }
+
+    async fn start(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        self.program.write_bundle(spec, None)?;
+        let cgroups = match self.cgroup(spec) {
+            Ok(cgroups) => cgroups,
+            Err(source) => {
+                self.program.remove(&spec.id).await?;
+                let context = "make a cgroup";
+                return Err(RuntimeError::Io { context, source });
+            }
+        };
+        let mut command = self.program.run_command(&spec.id);
+        // SAFETY: between fork and exec the closure makes system calls only; it takes no lock and
+        // allocates nothing (paths are C strings, files are open already).
+        unsafe {
+            command.pre_exec(move || set_stage(&cgroups));
+        }
+        self.program.start(command, &spec.id).await
+    }
+
+    async fn status(&self, id: &OciId) -> Result<ContainerStatus, RuntimeError> {
+        self.program.status(id).await
+    }
+
+    async fn list(&self) -> Result<Vec<(OciId, ContainerStatus)>, RuntimeError> {
+        self.program.list().await
+    }
+
+    async fn usage(&self, id: &OciId) -> Result<Usage, RuntimeError> {
+        Ok(self.program.usage(id))
+    }
+
+    async fn remove(&self, id: &OciId) -> Result<(), RuntimeError> {
+        self.program.remove(id).await
+    }
+
+    fn close(&self) {
+        self.program.close();
+    }
+}

@@ -1,0 +1,126 @@
+//! A container's bundle: the directory with its `config.json` and its own small files.
+//!
+//! Must never happen here: a secret that others than the container's user may read.
+
+use std::io::{self, Write as _};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{OpenOptionsExt as _, chown};
+use std::path::{Path, PathBuf};
+
+use fleet::id::InstanceId;
+use serde_json::json;
+
+use super::{ContainerSpec, OciId, User};
+use crate::oci::{self, Plan};
+
+/// The runtime's own words about what it does for this container.
+const LOG: &str = "runtime.log";
+/// How much of them goes into an error.
+const LOG_TAIL: usize = 2000;
+
+/// All bundles of a runtime.
+#[derive(Debug, Clone)]
+pub struct Bundles {
+    directory: PathBuf,
+}
+
+impl Bundles {
+    /// Bundles under `directory`, which is made.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn open(directory: PathBuf) -> io::Result<Self> {
+        std::fs::create_dir_all(&directory)?;
+        Ok(Self { directory })
+    }
+
+    /// Where a container's is, or would be.
+    pub fn path(&self, id: &OciId) -> PathBuf {
+        self.directory.join(id.as_str())
+    }
+
+    /// The file for the runtime's log.
+    pub fn log(&self, id: &OciId) -> PathBuf {
+        self.path(id).join(LOG)
+    }
+
+    /// Writes a container's bundle.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn write(&self, spec: &ContainerSpec, plan: &Plan) -> io::Result<()> {
+        std::fs::create_dir_all(&plan.bundle)?;
+        let file = |name: &str, content: &str, mode: u32, owner: User| {
+            write_new(&plan.bundle.join(name), content.as_bytes(), mode, owner)
+        };
+        let nobody_special = User::default();
+        file(
+            "hostname",
+            &format!("{}\n", spec.hostname),
+            0o644,
+            nobody_special,
+        )?;
+        file(
+            "hosts",
+            &hosts(&spec.hostname, spec.address),
+            0o644,
+            nobody_special,
+        )?;
+        let init = json!({
+            "token": spec.init_token, "workspace": oci::WORKSPACE, "jobs": oci::JOBS,
+        });
+        file("init.json", &init.to_string(), 0o400, spec.user)?;
+        file(
+            "config.json",
+            &oci::config(spec, plan).to_string(),
+            0o600,
+            nobody_special,
+        )
+    }
+
+    /// Removes a container's bundle. Idempotent.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn remove(&self, id: &OciId) -> io::Result<()> {
+        match std::fs::remove_dir_all(self.path(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whose bundles are there.
+    pub fn list(&self, instance: &InstanceId) -> Vec<OciId> {
+        let Ok(entries) = std::fs::read_dir(&self.directory) else {
+            return Vec::new();
+        };
+        entries
+            .flatten()
+            .filter_map(|entry| OciId::of(instance, entry.file_name().to_str()?))
+            .collect()
+    }
+
+    /// The end of the runtime's log for a container.
+    pub fn log_tail(&self, id: &OciId) -> String {
+        let text = std::fs::read(self.log(id)).unwrap_or_default();
+        let tail = &text[text.len().saturating_sub(LOG_TAIL)..];
+        String::from_utf8_lossy(tail).trim().to_owned()
+    }
+}
+
+fn hosts(hostname: &str, address: Ipv4Addr) -> String {
+    format!("127.0.0.1 localhost\n{address} {hostname}\n")
+}
+
+fn write_new(path: &Path, content: &[u8], mode: u32, owner: User) -> io::Result<()> {
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)?;
+    if owner != User::default() {
+        chown(path, Some(owner.uid), Some(owner.gid))?;
+    }
+    file.write_all(content)
+}

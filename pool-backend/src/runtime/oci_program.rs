@@ -1,0 +1,267 @@
+//! What runc and runsc have in common: a program with OCI's command line, a state root, bundles
+//! and cgroups.
+
+use std::path::PathBuf;
+
+use fleet::id::InstanceId;
+use serde::Deserialize;
+use tokio::process::Command;
+
+use super::bundle::Bundles;
+use super::command::{self, Capture};
+use super::{ContainerSpec, ContainerStatus, OciId, RuntimeError, RuntimeKind, Settings, Usage};
+use crate::cgroup::Cgroups;
+use crate::oci::Plan;
+use crate::rootfs::HostRoot;
+
+/// See the module.
+#[derive(Debug)]
+pub struct OciProgram {
+    kind: RuntimeKind,
+    instance: InstanceId,
+    program: PathBuf,
+    /// Options before the command.
+    options: Vec<String>,
+    path_variable: String,
+    pub(super) bundles: Bundles,
+    pub(super) cgroups: Cgroups,
+    root: HostRoot,
+}
+
+/// What both programs print about a container, as far as we read it.
+#[derive(Debug, Deserialize)]
+struct State {
+    id: String,
+    status: String,
+}
+
+impl OciProgram {
+    /// Makes the runtime's directories under `DATA/runtime/<kind>`.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Io`].
+    pub async fn open(
+        kind: RuntimeKind,
+        program: PathBuf,
+        options: &[&str],
+        settings: Settings,
+    ) -> Result<Self, RuntimeError> {
+        let io = |context| move |source| RuntimeError::Io { context, source };
+        let runtime_dir = settings.data_dir.join("runtime");
+        let own_dir = runtime_dir.join(match kind {
+            RuntimeKind::Runc => "runc",
+            RuntimeKind::Runsc => "runsc",
+        });
+        let state = own_dir.join("state");
+        std::fs::create_dir_all(&state).map_err(io("make the runtime's directory"))?;
+        let bundles = Bundles::open(own_dir.join("bundles")).map_err(io("make the bundles"))?;
+        let cgroups = Cgroups::detect(settings.instance.clone()).map_err(io("look at cgroups"))?;
+        let resolvers = settings.resolvers;
+        let root_dir = runtime_dir.join("rootfs").join("host");
+        let root = tokio::task::spawn_blocking(move || HostRoot::make(root_dir, &resolvers))
+            .await
+            .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+            .map_err(io("make the containers' root"))?;
+        let mut all_options = vec![format!("--root={}", state.display())];
+        all_options.extend(options.iter().map(|option| (*option).to_owned()));
+        let path = std::env::var("PATH").unwrap_or_default();
+        Ok(Self {
+            kind,
+            instance: settings.instance,
+            program,
+            options: all_options,
+            // runc looks for criu there.
+            path_variable: format!("{}/bin:/usr/sbin:/sbin:{path}", settings.prefix.display()),
+            bundles,
+            cgroups,
+            root,
+        })
+    }
+
+    /// Writes the bundle of a container that is about to start.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Io`].
+    pub fn write_bundle(
+        &self,
+        spec: &ContainerSpec,
+        cgroup: Option<String>,
+    ) -> Result<(), RuntimeError> {
+        let io = |context| move |source| RuntimeError::Io { context, source };
+        let root = self
+            .root
+            .resolve(&spec.rootfs)
+            .map_err(io("look at the template's root"))?;
+        let plan = Plan {
+            kind: self.kind,
+            root: root.directory,
+            binds: root.binds,
+            bundle: self.bundles.path(&spec.id),
+            cgroup,
+            swap_limit: self.cgroups.capabilities().swap,
+        };
+        self.bundles
+            .write(spec, &plan)
+            .map_err(io("write the bundle"))
+    }
+
+    /// The command that makes and starts a container from its bundle.
+    pub fn run_command(&self, id: &OciId) -> Command {
+        let mut command = self.command(Some(id));
+        command
+            .arg("run")
+            .arg("--detach")
+            .arg("--bundle")
+            .arg(self.bundles.path(id))
+            .arg(id.as_str());
+        command
+    }
+
+    fn command(&self, log_of: Option<&OciId>) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.options);
+        if let Some(id) = log_of {
+            command.arg(format!("--log={}", self.bundles.log(id).display()));
+        }
+        // Nothing of the operator's environment reaches a container by way of its runtime.
+        command.env_clear().env("PATH", &self.path_variable);
+        command
+    }
+
+    /// Runs the start command; a failed one is undone.
+    ///
+    /// # Errors
+    /// [`RuntimeError`].
+    pub async fn start(&self, command: Command, id: &OciId) -> Result<(), RuntimeError> {
+        let action = "start a container";
+        // Its files become the container's: no pipe of ours may be among them.
+        let result = match command::run(command, action, Capture::Nothing).await {
+            Ok(output) if output.status.success() => return Ok(()),
+            Ok(output) => Err(command::failed(action, &output, &self.bundles.log_tail(id))),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = self.remove(id).await {
+            tracing::warn!(%id, %error, "a failed start left something behind");
+        }
+        result
+    }
+
+    /// See [`super::Runtime::status`].
+    ///
+    /// # Errors
+    /// [`RuntimeError`].
+    pub async fn status(&self, id: &OciId) -> Result<ContainerStatus, RuntimeError> {
+        let action = "ask for a container's state";
+        let mut command = self.command(None);
+        command.arg("state").arg(id.as_str());
+        let output = command::run(command, action, Capture::Both).await?;
+        if output.status.success() {
+            let state: State = parse(action, &output.stdout)?;
+            return Ok(status_of(&state.status));
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let unknown = ["does not exist", "file does not exist", "not found"];
+        if !unknown.iter().any(|text| said.contains(text)) {
+            return Err(command::failed(action, &output, ""));
+        }
+        Ok(if self.bundles.path(id).exists() {
+            ContainerStatus::Stopped
+        } else {
+            ContainerStatus::Absent
+        })
+    }
+
+    /// See [`super::Runtime::list`].
+    ///
+    /// # Errors
+    /// [`RuntimeError`].
+    pub async fn list(&self) -> Result<Vec<(OciId, ContainerStatus)>, RuntimeError> {
+        let action = "list containers";
+        // Before the program is asked: what it starts meanwhile is then in its answer.
+        let mut leftovers = self.bundles.list(&self.instance);
+        let cgroups = self.cgroups.list();
+        leftovers.extend(
+            cgroups
+                .iter()
+                .filter_map(|name| OciId::of(&self.instance, name)),
+        );
+        let mut command = self.command(None);
+        command.args(["list", "--format=json"]);
+        let output = command::run(command, action, Capture::Both).await?;
+        if !output.status.success() {
+            return Err(command::failed(action, &output, ""));
+        }
+        let states: Option<Vec<State>> = parse(action, &output.stdout)?;
+        let mut known: Vec<(OciId, ContainerStatus)> = states
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|state| {
+                let id = OciId::of(&self.instance, &state.id)?;
+                Some((id, status_of(&state.status)))
+            })
+            .collect();
+        known.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        for id in leftovers {
+            if let Err(place) = known.binary_search_by(|(known, _)| known.cmp(&id)) {
+                known.insert(place, (id, ContainerStatus::Stopped));
+            }
+        }
+        Ok(known)
+    }
+
+    /// See [`super::Runtime::usage`].
+    pub fn usage(&self, id: &OciId) -> Usage {
+        self.cgroups.usage(id.as_str())
+    }
+
+    /// See [`super::Runtime::remove`].
+    ///
+    /// # Errors
+    /// [`RuntimeError`].
+    pub async fn remove(&self, id: &OciId) -> Result<(), RuntimeError> {
+        let io = |context| move |source| RuntimeError::Io { context, source };
+        // We kill by cgroup, which cannot hit a stranger; the programs themselves would poll at
+        // their leisure.
+        self.cgroups.thaw(id.as_str());
+        self.cgroups
+            .kill(id.as_str())
+            .await
+            .map_err(io("kill a container"))?;
+        let action = "delete a container";
+        let mut command = self.command(None);
+        command.args(["delete", "--force", id.as_str()]);
+        let output = command::run(command, action, Capture::Both).await?;
+        if !output.status.success() {
+            return Err(command::failed(action, &output, ""));
+        }
+        self.cgroups
+            .remove(id.as_str())
+            .await
+            .map_err(io("remove a cgroup"))?;
+        self.bundles.remove(id).map_err(io("remove a bundle"))
+    }
+
+    /// See [`super::Runtime::close`].
+    pub fn close(&self) {
+        self.cgroups.close();
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(
+    action: &'static str,
+    text: &[u8],
+) -> Result<T, RuntimeError> {
+    serde_json::from_slice(text).map_err(|error| RuntimeError::Failed {
+        action,
+        output: format!("the answer makes no sense: {error}"),
+    })
+}
+
+fn status_of(text: &str) -> ContainerStatus {
+    match text {
+        "creating" | "created" => ContainerStatus::Created,
+        "running" => ContainerStatus::Running,
+        "paused" | "pausing" => ContainerStatus::Paused,
+        _ => ContainerStatus::Stopped,
+    }
+}
