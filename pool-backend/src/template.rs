@@ -3,6 +3,9 @@
 //!
 //! Must never happen here: a field of a template silently ignored.
 
+mod built_in;
+mod parse;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +14,11 @@ use fleet::id::TemplateName;
 
 use crate::config::Limits;
 use crate::runtime::Rootfs;
+
+/// A volume starts with this many files at most.
+pub const MAX_STARTER_FILES: usize = 20;
+/// Together they are this large at most.
+pub const MAX_STARTER_BYTES: usize = 1 << 20;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +80,7 @@ pub struct StarterFile {
 #[derive(Debug, thiserror::Error)]
 #[error("template {template}: {problem}")]
 pub struct TemplateError {
-    /// Its name or file.
+    /// Its name or directory.
     pub template: String,
     /// For the operator.
     pub problem: String,
@@ -89,9 +97,17 @@ impl Templates {
     ///
     /// # Errors
     /// [`TemplateError`] for the first bad one.
-    #[expect(unused_variables, clippy::todo)]
     pub fn load(dir: Option<&Path>) -> Result<Self, TemplateError> {
-        todo!()
+        let mut all = built_in::templates()?;
+        if let Some(dir) = dir {
+            all.extend(parse::directory(dir)?);
+        }
+        Ok(Self {
+            templates: all
+                .into_iter()
+                .map(|template| (template.name.clone(), Arc::new(template)))
+                .collect(),
+        })
     }
 
     /// One of them.
