@@ -51,18 +51,24 @@ pub async fn trust(data_dir: &Path, out: &mut impl Write) -> anyhow::Result<()> 
             anchor.file.display()
         );
     }
-    let mut outcomes = vec![system::Store::default().add(&anchor).await];
+    let store = system::Store::default();
+    let mut outcomes = vec![store.add(&anchor).await];
     outcomes.extend(browsers::Caller::find().add(&anchor).await);
     let all_done = report(&outcomes, out)?;
     writeln!(
         out,
         "The CA is limited to its domain; it can vouch for no other name."
     )?;
-    writeln!(
-        out,
-        "Python and Node keep lists of their own: SSL_CERT_FILE={0} or NODE_EXTRA_CA_CERTS={0}",
-        anchor.file.display()
-    )?;
+    if store.is_complete(&anchor) {
+        let (bundle, file) = (store.bundle(), store.file(&anchor));
+        writeln!(
+            out,
+            "Python's and Node's packages have lists of their own; tell them: \
+             SSL_CERT_FILE={0} REQUESTS_CA_BUNDLE={0} NODE_EXTRA_CA_CERTS={1}",
+            bundle.display(),
+            file.display()
+        )?;
+    }
     all_done
 }
 

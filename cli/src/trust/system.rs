@@ -83,15 +83,21 @@ impl Store {
         }
     }
 
-    fn file(&self, anchor: &Anchor) -> PathBuf {
+    /// Where the certificate is put.
+    pub fn file(&self, anchor: &Anchor) -> PathBuf {
         self.local.join(format!("{}.crt", anchor.name))
     }
 
+    /// All CAs of the system in one file.
+    pub fn bundle(&self) -> PathBuf {
+        self.links.join("ca-certificates.crt")
+    }
+
     /// The certificate is in the file, in the links and in the bundle.
-    fn is_complete(&self, anchor: &Anchor) -> bool {
+    pub fn is_complete(&self, anchor: &Anchor) -> bool {
         let holds = |path: &Path| fs::read_to_string(path).is_ok_and(|text| anchor.is_in(&text));
         holds(&self.file(anchor))
-            && holds(&self.links.join("ca-certificates.crt"))
+            && holds(&self.bundle())
             && self.our_links(anchor).iter().any(|link| holds(link))
     }
 
