@@ -30,7 +30,7 @@ pub(crate) fn routes() -> Router<ApiState> {
             "/api/v1/sdk/workspaces/{project_id}/preview-url",
             get(preview_url),
         )
-        .route("/api/v1/sdk/pools", get(pools))
+        .route("/api/v1/pools", get(pools))
 }
 
 /// WorkspaceInfo of the contract.
@@ -209,6 +209,9 @@ async fn health(
             Err(error) if matches!(error.kind, ErrorKind::NotReady | ErrorKind::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+    if let Some(problem) = workspace.problem() {
+        container["problem"] = problem.into();
     }
     Ok(Json(json!({
         "project_id": summary.project,
