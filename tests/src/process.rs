@@ -145,3 +145,33 @@ fn drain(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8
         bytes
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(line: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", line]);
+        command
+    }
+
+    #[test]
+    fn commands_end_or_are_ended() {
+        let limit = Duration::from_secs(10);
+        assert_eq!(
+            run(shell("echo out"), limit).unwrap().success().unwrap(),
+            "out\n"
+        );
+        let error = run(shell("echo why >&2; exit 3"), limit)
+            .unwrap()
+            .success()
+            .unwrap_err();
+        assert!(error.to_string().contains("exit code 3") && error.to_string().contains("why"));
+        // The grandchild holds the pipes; the group is killed, and so the pipes end.
+        let error = run(shell("sleep 60 & sleep 60"), Duration::from_millis(50))
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("still running"));
+    }
+}

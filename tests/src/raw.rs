@@ -93,3 +93,17 @@ fn complete(heard: &[u8]) -> bool {
     });
     length.is_some_and(|length| heard.len() >= head.len() + 4 + length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_understood() {
+        assert_eq!(status("HTTP/1.1 421 Misdirected\r\n\r\n"), Some(421));
+        assert_eq!(status("nonsense"), None);
+        assert!(!complete(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nab"));
+        assert!(complete(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc"));
+        assert!(!complete(b"HTTP/1.1 200 OK\r\n\r\nabc"));
+    }
+}

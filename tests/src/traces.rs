@@ -207,3 +207,32 @@ fn mounts(ours: &dyn Fn(&str) -> bool) -> Vec<String> {
         .rev()
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_and_removes_what_bears_the_name() {
+        let instance = format!("ftest{:08x}", rand::random::<u32>());
+        let nowhere = Path::new("/nonexistent/fleeks-world");
+        let look = || Traces::of(Some(&instance), nowhere).unwrap();
+        assert!(look().is_empty());
+        run_quietly("ip", &["netns", "add", &format!("{instance}-a")]);
+        run_quietly("nft", &["add", "table", "inet", &instance]);
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &format!("{instance}-a"), "sleep", "60"]);
+        let mut child = process::spawn(command, Signal::SIGKILL).unwrap();
+        wait::until_true("the sleeper", Duration::from_secs(5), || {
+            Ok(!look().processes.is_empty())
+        })
+        .unwrap();
+        let found = look();
+        assert_eq!(found.netns, [format!("{instance}-a")]);
+        assert_eq!(found.tables, [format!("inet {instance}")]);
+        assert!(found.to_string().contains("sleep"));
+        found.remove().unwrap();
+        child.wait().unwrap();
+        assert!(look().is_empty(), "{}", look());
+    }
+}
