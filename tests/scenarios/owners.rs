@@ -34,6 +34,12 @@ pub fn keys_are_checked(world: &World) -> Result<()> {
     }
     let (id, other) = new_owner(world, "guest")?;
     ensure!(other.get(lists)?.status == 200);
+    other
+        .post("/api/v1/keys", &json!({"owner_name": "more"}))?
+        .refused(&[403])?;
+    other
+        .delete(&format!("/api/v1/keys/{id}"))?
+        .refused(&[403])?;
     api.delete(&format!("/api/v1/keys/{id}"))?.ok()?;
     other.get(lists)?.refused(&[401])?;
     ensure!(api.get(lists)?.status == 200);
@@ -99,8 +105,5 @@ fn new_owner(world: &World, name: &str) -> Result<(String, Api)> {
         .api()?
         .post("/api/v1/keys", &json!({"owner_name": name}))?
         .ok()?;
-    Ok((
-        text(&made, "key_id")?,
-        world.api_as(&text(&made, "api_key")?),
-    ))
+    Ok((text(&made, "key_id")?, world.api_as(&text(&made, "key")?)))
 }

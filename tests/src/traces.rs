@@ -62,7 +62,7 @@ impl Traces {
         for (pid, _) in &self.processes {
             let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
-        let gone = |pid: &i32| !Path::new(&format!("/proc/{pid}/cmdline")).exists();
+        let gone = |pid: &i32| is_zombie(*pid) || !Path::new(&format!("/proc/{pid}")).exists();
         // One that a debugger or a stuck mount holds is not worth failing a later run for.
         let _ = wait::until_true("killed processes to go", Duration::from_secs(5), || {
             Ok(self.processes.iter().all(|(pid, _)| gone(pid)))
