@@ -166,6 +166,7 @@ impl Node {
         if timeout(timing::DRAIN, engine.tasks.wait()).await.is_err() {
             tracing::warn!("a driver does not end");
         }
+        engine.launcher.runtime.close();
         if let Err(error) = engine.launcher.network.close().await {
             tracing::warn!(%error, "the network is not all gone");
         }

@@ -126,7 +126,7 @@ async fn a_visitor_notices_a_dead_container() {
     let workspace = rig.create("demo").await;
     serve(&workspace, "0.0.0.0", 3000).await;
     let guard = admitted(&rig, &workspace, PortChoice::Number(3000)).await;
-    kill_container(&workspace);
+    kill_container(&workspace).await;
     let refused = guard.upstream.connector.connect().await.unwrap_err();
     assert!(matches!(refused, ConnectError::Gone), "{refused:?}");
     let asleep = admit(&rig, &workspace, PortChoice::Number(3000)).await;

@@ -249,12 +249,19 @@ pub async fn read(workspace: &Workspace, path: &str) -> Result<Vec<u8>, Error> {
     Ok(all)
 }
 
-/// Kills the container's PID 1 from the outside, as an out-of-memory kill would.
-pub fn kill_container(workspace: &Workspace) {
+/// Kills the container's PID 1 from the outside, as an out-of-memory kill would; returns when it is
+/// dead.
+pub async fn kill_container(workspace: &Workspace) {
     let id = workspace.summary().id;
     let pid = find_container(id.as_str()).expect("a container that has the volume");
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let pid = pid.as_raw_nonzero();
+    eventually("it is dead", || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.is_empty() || status.contains("State:\tZ")
+    })
+    .await;
 }
 
 /// The host's pid of what is PID 1 in the namespace that has this volume; of the sandbox for runsc.
