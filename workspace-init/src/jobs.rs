@@ -5,6 +5,7 @@
 
 mod job;
 mod log;
+mod segments;
 mod stream;
 
 use std::cell::{Cell, RefCell};

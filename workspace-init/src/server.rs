@@ -14,7 +14,7 @@ use rustix::net::sockopt;
 use subtle::ConstantTimeEq as _;
 use tokio::io::{AsyncReadExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Config;
 use crate::files::Files;
@@ -93,15 +93,11 @@ impl Server {
 
     pub async fn serve(self: Rc<Self>) -> std::convert::Infallible {
         loop {
-            let slot = self.strangers.clone().acquire_owned().await;
+            // None only if it were closed, which nobody does.
+            let slot = self.strangers.clone().acquire_owned().await.ok();
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let server = self.clone();
-                    tokio::task::spawn_local(async move {
-                        let mut connection = BufReader::with_capacity(READ_AHEAD, stream);
-                        server.greet(&mut connection, slot).await;
-                        finish(connection).await;
-                    });
+                    tokio::task::spawn_local(self.clone().converse(stream, slot));
                 }
                 // No descriptor, no memory, or a peer that left: the next one may do better.
                 Err(_) => tokio::time::sleep(timing::ACCEPT_PAUSE).await,
@@ -109,30 +105,38 @@ impl Server {
         }
     }
 
-    async fn greet<S>(&self, connection: &mut Connection, stranger: S) {
-        prepare(connection.get_ref());
+    /// One connection from its first frame to its end. Until it shows the token it counts as a
+    /// stranger's, its end included.
+    async fn converse(
+        self: Rc<Self>,
+        stream: TcpStream,
+        mut stranger: Option<OwnedSemaphorePermit>,
+    ) {
+        prepare(&stream);
+        let mut connection = BufReader::with_capacity(READ_AHEAD, stream);
         let mut buffer = Vec::new();
-        let asked = tokio::time::timeout(timing::HELLO, self.ask(connection, &mut buffer));
+        let asked = tokio::time::timeout(timing::HELLO, self.ask(&mut connection, &mut buffer));
         let answered = match asked.await {
             Ok(Ok(call)) => {
-                drop(stranger);
-                self.answer(connection, call, &mut buffer).await
+                stranger = None;
+                self.answer(&mut connection, call, &mut buffer).await
             }
             Ok(Err(fault)) => Err(fault),
             Err(_) => Err(Fault::Broken),
         };
         match answered {
-            Ok(()) => {}
+            Ok(()) => finish(connection).await,
             Err(Fault::Refused(Refusal { kind, message })) => {
                 let message = message.into_owned();
                 let reply = Reply::Refused { kind, message };
-                let write = write_json(connection, FrameKind::Reply, &reply, &mut buffer);
+                let write = write_json(&mut connection, FrameKind::Reply, &reply, &mut buffer);
                 let _ = tokio::time::timeout(timing::BODY_SILENCE, write).await;
+                finish(connection).await;
             }
-            Err(Fault::Broken) => {
-                let _ = connection.get_ref().set_zero_linger();
-            }
+            // A reset says that nothing more comes, and keeps no TIME_WAIT.
+            Err(Fault::Broken) => drop(connection.get_ref().set_zero_linger()),
         }
+        drop(stranger);
     }
 
     /// Who is there, and what for?
