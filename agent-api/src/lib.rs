@@ -44,15 +44,16 @@ pub struct ApiState {
 
 /// Every path of the API but `/health` and keys, which are the server's.
 pub fn router(state: ApiState) -> Router {
-    let bounded = Router::new()
+    Router::new()
         .merge(workspaces::routes())
         .merge(files::routes())
         .merge(terminal::routes())
         .merge(containers::routes())
         .merge(account::routes())
         .route_layer(middleware::from_fn(deadline))
-        .merge(later::routes());
-    bounded.merge(files::streaming_routes()).with_state(state)
+        .merge(later::routes())
+        .merge(files::streaming_routes())
+        .with_state(state)
 }
 
 /// Answers before the SDK gives up. The body of an answer may take longer.
@@ -67,5 +68,25 @@ async fn deadline(request: Request, next: Next) -> Response {
             ),
         )
         .into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_answered_before_the_sdk_gives_up() {
+        let never = get(std::future::pending::<&'static str>);
+        let router: Router = Router::new()
+            .route("/", never)
+            .route_layer(middleware::from_fn(deadline));
+        let began = tokio::time::Instant::now();
+        let response = router.oneshot(Request::new(Body::empty())).await;
+        assert_eq!(response.unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+        assert!(began.elapsed() < std::time::Duration::from_secs(30));
     }
 }
