@@ -61,6 +61,10 @@ pub(crate) struct Ctx {
     navigation: bool,
     body_started: Option<Instant>,
     guard: Option<Guard>,
+    /// Where to, found by the filter for the first try.
+    peer: Option<Box<HttpPeer>>,
+    /// Past the filters: pingora will not go on with the connection after an error.
+    filtered: bool,
     route: Option<Route>,
     connect_failure: Arc<peer::Failure>,
     refusal: Option<Refusal>,
@@ -297,7 +301,7 @@ impl Edge {
         }
         let head = session.req_header().method == Method::HEAD;
         let unread = !session.is_body_done();
-        if unread || refusal.kind.closes() {
+        if unread || ctx.filtered || refusal.kind.closes() {
             session.set_keepalive(None);
         }
         let body = if head {
@@ -335,6 +339,8 @@ impl ProxyHttp for Edge {
             navigation: false,
             body_started: None,
             guard: None,
+            peer: None,
+            filtered: false,
             route: None,
             connect_failure: Arc::default(),
             refusal: None,
@@ -354,7 +360,24 @@ impl ProxyHttp for Edge {
         }
     }
 
+    /// Gets in here rather than in `upstream_peer`: after a refusal there, pingora gives the
+    /// connection up.
+    async fn request_filter(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        match self.enter(ctx).await {
+            Ok(peer) => {
+                ctx.peer = Some(peer);
+                ctx.filtered = true;
+                Ok(false)
+            }
+            Err(refusal) => ctx.refuse(refusal),
+        }
+    }
+
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        if let Some(peer) = ctx.peer.take() {
+            return Ok(peer);
+        }
+        // A retry: the kept connection was dead, or the route stale.
         ctx.guard = None;
         ctx.refusal = None;
         match self.enter(ctx).await {

@@ -6,6 +6,8 @@
 //!
 //! Must never happen here: I/O, or a repair of what came in.
 
+use crate::classify::{self, BadHost};
+
 /// What is wrong with a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
@@ -174,6 +176,9 @@ impl<'a> Fields<'a> {
         let Some(host) = self.host else {
             return Err(Fault::Malformed("the Host field is missing"));
         };
+        if classify::parse_host(host).is_err_and(|bad| bad == BadHost::Malformed) {
+            return Err(Fault::Malformed("the Host field is not a host name"));
+        }
         if absolute_authority(target).is_some_and(|authority| authority != host) {
             return Err(Fault::Malformed("Host and request target disagree"));
         }

@@ -13,6 +13,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
 pub type Body = BoxBody<Bytes, Infallible>;
@@ -41,15 +42,7 @@ where
         loop {
             let (tcp, _) = listener.accept().await.unwrap();
             count.fetch_add(1, SeqCst);
-            let answer = answer.clone();
-            tokio::spawn(async move {
-                let service = service_fn(move |request| {
-                    let answer = answer(request);
-                    async move { Ok::<_, Infallible>(answer.await) }
-                });
-                let server = hyper::server::conn::http1::Builder::new();
-                let _ = server.serve_connection(TokioIo::new(tcp), service).await;
-            });
+            tokio::spawn(serve_one(tcp, answer.clone()));
         }
     });
     App {
@@ -58,19 +51,52 @@ where
     }
 }
 
+/// Serves `answer` where the node's HTTP listener would.
+pub fn serve_api<A, F>(socket: &std::path::Path, answer: A)
+where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let listener = tokio::net::UnixListener::bind(socket).unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(serve_one(stream, answer.clone()));
+        }
+    });
+}
+
+async fn serve_one<S, A, F>(stream: S, answer: A)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let server = hyper::server::conn::http1::Builder::new();
+    let io = TokioIo::new(stream);
+    let _ = server.serve_connection(io, service).with_upgrades().await;
+}
+
 /// Answers with the request as it arrived: the request line, then its header fields.
 pub async fn mirror() -> App {
-    serve(|request| async move {
-        let mut text = format!("{} {} {:?}\n", request.method(), request.uri(), request.version());
-        for (name, value) in request.headers() {
-            text.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
-        }
-        let body = request.into_body().collect().await.unwrap().to_bytes();
-        text.push('\n');
-        text.push_str(&String::from_utf8_lossy(&body));
-        Response::new(full(text))
-    })
-    .await
+    serve(mirrored).await
+}
+
+pub async fn mirrored(request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let mut text = format!("{} {} {:?}\n", parts.method, parts.uri, parts.version);
+    for (name, value) in &parts.headers {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        text.push_str(&format!("{name}: {value}\n"));
+    }
+    let body = body.collect().await.unwrap().to_bytes();
+    text.push('\n');
+    text.push_str(&String::from_utf8_lossy(&body));
+    Response::new(full(text))
 }
 
 /// Always says `text`.

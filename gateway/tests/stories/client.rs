@@ -24,10 +24,11 @@ use crate::house::House;
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
 pub enum Client {
-    H1(http1::SendRequest<Body>, &'static str),
+    H1(http1::SendRequest<Body>),
     H2(http2::SendRequest<Body>),
 }
 
+#[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -36,7 +37,9 @@ pub struct Answer {
 
 impl Answer {
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     /// The line of a mirrored request that begins with `name: `.
@@ -52,20 +55,20 @@ impl Answer {
 impl Client {
     pub async fn h1(house: &House) -> Self {
         let tls = tls(house, &["http/1.1"], "api.fleeks.localhost").await;
-        Self::h1_over(tls, "https").await
+        Self::h1_over(tls).await
     }
 
     pub async fn plain(address: SocketAddr) -> Self {
-        Self::h1_over(TcpStream::connect(address).await.unwrap(), "http").await
+        Self::h1_over(TcpStream::connect(address).await.unwrap()).await
     }
 
-    async fn h1_over<S>(stream: S, scheme: &'static str) -> Self
+    async fn h1_over<S>(stream: S) -> Self
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        Self::H1(sender, scheme)
+        Self::H1(sender)
     }
 
     pub async fn h2(house: &House) -> Self {
@@ -84,7 +87,7 @@ impl Client {
     pub async fn try_send(&mut self, request: Request<Body>) -> hyper::Result<Response<Incoming>> {
         let sent = async {
             match self {
-                Self::H1(sender, _) => {
+                Self::H1(sender) => {
                     sender.ready().await?;
                     sender.send_request(request).await
                 }
@@ -140,6 +143,8 @@ pub async fn tls(house: &House, alpn: &[&str], name: &str) -> TlsStream<TcpStrea
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let tcp = TcpStream::connect(house.https).await.unwrap();
+    // As browsers and curl do: without it an upload waits for delayed acknowledgements.
+    tcp.set_nodelay(true).unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let connector = TlsConnector::from(Arc::new(config));
     connector.connect(name, tcp).await.unwrap()
@@ -155,6 +160,7 @@ where
     let mut all = Vec::new();
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut all)).await;
     // A reset instead of an orderly end would lose the answer for real clients, too.
-    read.expect("the gateway closes in time").expect("an orderly end");
+    read.expect("the gateway closes in time")
+        .expect("an orderly end");
     String::from_utf8_lossy(&all).into_owned()
 }

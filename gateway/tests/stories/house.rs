@@ -94,7 +94,9 @@ impl House {
     /// The node reports that the workspace has stopped.
     pub async fn directory_stops(&self, workspace: &Workspace) {
         let row = self.directory.row(&workspace.id).await.unwrap().unwrap();
-        let report = self.directory.report(&workspace.id, row.generation, State::Stopped);
+        let report = self
+            .directory
+            .report(&workspace.id, row.generation, State::Stopped);
         report.await.unwrap();
     }
 
@@ -268,7 +270,7 @@ async fn wake_what_is_asked(directory: Arc<LocalDirectory>, node: Arc<Node>) {
     }
 }
 
-fn certificate() -> (Arc<ServerConfig>, CertificateDer<'static>) {
+pub fn certificate() -> (Arc<ServerConfig>, CertificateDer<'static>) {
     let names = vec![DOMAIN.to_owned(), format!("*.{DOMAIN}")];
     let made = rcgen::generate_simple_self_signed(names).unwrap();
     let cert = made.cert.der().clone();

@@ -27,9 +27,15 @@ async fn an_app_is_reached_over_h1_h2_and_plain() {
             ("x_forwarded_for", "6.6.6.6"),
             ("cookie", "a=1; __Host-fleeks-share=secret"),
         ];
-        let answer = client.answer(request(&host, "/x/../y?q=%20", &fields)).await;
+        let answer = client
+            .answer(request(&host, "/x/../y?q=%20", &fields))
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text);
-        assert!(answer.text.starts_with("GET /x/../y?q=%20 HTTP/1.1\n"), "{}", answer.text);
+        assert!(
+            answer.text.starts_with("GET /x/../y?q=%20 HTTP/1.1\n"),
+            "{}",
+            answer.text
+        );
         assert_eq!(answer.mirrored("host"), [host.as_str()]);
         assert_eq!(answer.mirrored("origin"), [origin.as_str()]);
         assert_eq!(answer.mirrored("x-forwarded-for"), ["127.0.0.1"]);
@@ -52,7 +58,12 @@ async fn upper_case_in_host_is_lowered() {
     let workspace = house.workspace(app.address).await;
     for mut client in [Client::h1(&house).await, Client::h2(&house).await] {
         let answer = client.get(&workspace.host().to_uppercase(), "/").await;
-        assert_eq!(answer.mirrored("host"), [workspace.host().as_str()], "{}", answer.text);
+        assert_eq!(
+            answer.mirrored("host"),
+            [workspace.host().as_str()],
+            "{}",
+            answer.text
+        );
     }
 }
 
@@ -72,7 +83,11 @@ async fn ports_have_addresses_of_their_own() {
     let host = format!("4000--{}", workspace.host());
     let answer = client.get(&host, "/").await;
     assert_eq!(answer.status, 502);
-    assert!(answer.text.contains("these ports do: 3000, 5173"), "{}", answer.text);
+    assert!(
+        answer.text.contains("these ports do: 3000, 5173"),
+        "{}",
+        answer.text
+    );
     let html = request(&format!("{host}:8443"), "/", &[("accept", "text/html")]);
     let answer = client.answer(html).await;
     let link = format!("//5173--{}:8443/", workspace.host());
