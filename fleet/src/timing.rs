@@ -97,6 +97,8 @@ pub const START_BACKOFF: Duration = Duration::from_millis(250);
 pub const START_BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// One look of `fleeks doctor` at the machine, a sandbox's start and end among them.
 pub const DOCTOR_PROBE: Duration = Duration::from_secs(10);
+/// For a process to end that `fleeks down` asked to: drain and shutdown.
+pub const DOWN: Duration = Duration::from_secs(40);
 /// The served certificate's age is looked at this often; also the pause after a failed renewal.
 pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
 /// A program that changes the machine's certificate stores.

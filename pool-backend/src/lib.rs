@@ -22,6 +22,7 @@ mod pool;
 mod reconcile;
 pub mod rootfs;
 pub mod runtime;
+pub mod sweep;
 mod table;
 pub mod template;
 pub mod volume;
@@ -29,4 +30,5 @@ mod volume_files;
 pub mod workspaces;
 
 pub use error::{Error, ErrorKind};
+pub use init_protocol::CONTROL_PORT;
 pub use workspaces::{Workspace, Workspaces};

@@ -29,7 +29,7 @@ use crate::network::Network;
 use crate::runtime::{self, RuntimeKind, Settings};
 use crate::template::Templates;
 use crate::workspaces::Workspaces;
-use crate::{adopt, reconcile};
+use crate::{adopt, reconcile, sweep};
 
 /// Containers that are stopped together on shutdown.
 const STOPPED_AT_ONCE: usize = 8;
@@ -73,9 +73,14 @@ impl Node {
             prefix: config.prefix.clone(),
             resolvers: network.resolvers().to_vec(),
         };
-        let runtime = runtime::select(config.runtime, settings, &network)
+        let runtime = runtime::select(config.runtime, settings.clone(), &network)
             .await
             .map_err(|error| Error::caused(ErrorKind::Internal, error.to_string(), error))?;
+        let foreign = sweep::remove_all(runtime.kind().other(), &settings).await?;
+        if foreign > 0 {
+            let runtime = runtime.kind().other().name();
+            tracing::warn!(foreign, runtime, "containers of the other runtime are gone");
+        }
         let shelves: BTreeMap<_, _> = templates
             .names()
             .into_iter()

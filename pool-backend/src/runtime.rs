@@ -32,6 +32,24 @@ pub enum RuntimeKind {
     Runsc,
 }
 
+impl RuntimeKind {
+    /// Its word: in logs, on the command line, and as a directory's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Runc => "runc",
+            Self::Runsc => "runsc",
+        }
+    }
+
+    /// The one that is not this.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Runc => Self::Runsc,
+            Self::Runsc => Self::Runc,
+        }
+    }
+}
+
 /// `<instance>-<container>-<generation>`, all of one length: runsc matches ids by prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OciId(String);

@@ -48,10 +48,7 @@ impl OciProgram {
     ) -> Result<Self, RuntimeError> {
         let io = |context| move |source| RuntimeError::Io { context, source };
         let runtime_dir = settings.data_dir.join("runtime");
-        let own_dir = runtime_dir.join(match kind {
-            RuntimeKind::Runc => "runc",
-            RuntimeKind::Runsc => "runsc",
-        });
+        let own_dir = runtime_dir.join(kind.name());
         let state = own_dir.join("state");
         std::fs::create_dir_all(&state).map_err(io("make the runtime's directory"))?;
         let bundles = Bundles::open(own_dir.join("bundles")).map_err(io("make the bundles"))?;

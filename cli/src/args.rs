@@ -1,0 +1,220 @@
+//! The command line as types. Values are checked where they are parsed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use fleet::id::TemplateName;
+
+/// From an agent's code to a live HTTPS URL, in seconds, on a machine of your own.
+#[derive(Debug, Parser)]
+#[command(name = "fleeks", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything in one process: gateway, API and sandboxes
+    Up(Box<UpArgs>),
+    /// Take away what a data dir has left in the kernel; records and volumes stay
+    Down(DownArgs),
+    /// Look whether this machine can run sandboxes, and say what would mend it
+    Doctor(DoctorArgs),
+    /// Make this machine trust the development CA of a data dir
+    Trust(DataDirArg),
+    /// Undo `trust`
+    Untrust(DataDirArg),
+    /// Show the development CA and how to use it without trusting it
+    Ca(CaArgs),
+    /// API keys: create, list, revoke
+    Keys(KeysArgs),
+}
+
+/// Options of `fleeks down`.
+#[derive(Debug, Args)]
+pub struct DownArgs {
+    #[command(flatten)]
+    pub data: DataDirArg,
+    /// Where set-up put runsc and CRIU [default: /opt/fleeks]
+    #[arg(long, env = "FLEEKS_PREFIX", value_name = "DIR")]
+    pub prefix: Option<PathBuf>,
+}
+
+/// Options of `fleeks doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub data: DataDirArg,
+    /// Where set-up put runsc and CRIU [default: /opt/fleeks]
+    #[arg(long, env = "FLEEKS_PREFIX", value_name = "DIR")]
+    pub prefix: Option<PathBuf>,
+    /// HTTPS listener that `up` will have [default: 127.0.0.1:8443]
+    #[arg(long, env = "FLEEKS_HTTPS", value_name = "ADDR:PORT")]
+    pub https: Option<SocketAddr>,
+    /// Plain HTTP listener that `up` will have [default: 127.0.0.1:8080]
+    #[arg(long, env = "FLEEKS_HTTP", value_name = "ADDR:PORT")]
+    pub http: Option<SocketAddr>,
+    /// For scripts
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `fleeks ca`.
+#[derive(Debug, Args)]
+pub struct CaArgs {
+    #[command(flatten)]
+    pub data: DataDirArg,
+    /// API URL for the example line
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "https://api.fleeks.localhost:8443"
+    )]
+    pub api_url: String,
+}
+
+/// Where a command finds the platform.
+#[derive(Debug, Args)]
+pub struct RemoteArgs {
+    #[command(flatten)]
+    pub data: DataDirArg,
+    /// The platform's API
+    #[arg(
+        long,
+        env = "FLEEKS_BASE_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
+    pub api: String,
+    /// API key [default: the one in the data dir]
+    #[arg(
+        long,
+        env = "FLEEKS_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub key: Option<String>,
+    /// For scripts
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Options of `fleeks keys`.
+#[derive(Debug, Args)]
+pub struct KeysArgs {
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    #[command(subcommand)]
+    pub command: KeysCommand,
+}
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key; its secret is shown this once
+    Create {
+        /// For this owner, made if new [default: the key's own]
+        #[arg(long, value_name = "NAME")]
+        owner: Option<String>,
+    },
+    /// All keys
+    List,
+    /// Make a key useless, now and for ever
+    Revoke {
+        /// `key_…`, from `keys list`
+        id: fleet::id::KeyId,
+    },
+}
+
+/// Where the durable things are.
+#[derive(Debug, Clone, Args)]
+pub struct DataDirArg {
+    /// Data dir: API key, CA, records, volumes
+    #[arg(long, env = "FLEEKS_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl DataDirArg {
+    /// The one that is meant.
+    pub fn or_default(&self) -> PathBuf {
+        self.data_dir
+            .clone()
+            .unwrap_or_else(crate::config::default_data_dir)
+    }
+}
+
+/// Options of `fleeks up`. Each may also stand in the file given by --config (with `_` for `-`).
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub data: DataDirArg,
+    /// Domain of the previews: *.NAME [default: fleeks.localhost]
+    #[arg(long, env = "FLEEKS_DOMAIN", value_name = "NAME")]
+    pub domain: Option<String>,
+    /// HTTPS listener [default: 127.0.0.1:8443]
+    #[arg(long, env = "FLEEKS_HTTPS", value_name = "ADDR:PORT")]
+    pub https: Option<SocketAddr>,
+    /// Plain HTTP listener, loopback only [default: 127.0.0.1:8080]
+    #[arg(long, env = "FLEEKS_HTTP", value_name = "ADDR:PORT")]
+    pub http: Option<SocketAddr>,
+    /// Scheme and port of the URLs that the API returns, e.g. https://fleeks.run [default: as the HTTPS listener]
+    #[arg(long, env = "FLEEKS_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Warm containers of a template; repeatable [default: python=2 node=2 default=1]
+    #[arg(long = "pool", env = "FLEEKS_POOL", value_name = "TEMPLATE=N", value_delimiter = ',', value_parser = parse_pool)]
+    pub pools: Vec<(TemplateName, u32)>,
+    /// What runs sandboxes [default: auto]
+    #[arg(long, env = "FLEEKS_RUNTIME", value_enum)]
+    pub runtime: Option<RuntimeArg>,
+    /// Allow runc (which runs as host uid 0) on a public address
+    #[arg(long, env = "FLEEKS_TRUST_CODE")]
+    pub trust_code: bool,
+    /// Where set-up put runsc and CRIU [default: /opt/fleeks]
+    #[arg(long, env = "FLEEKS_PREFIX", value_name = "DIR")]
+    pub prefix: Option<PathBuf>,
+    /// Directory with further templates
+    #[arg(long, env = "FLEEKS_TEMPLATES", value_name = "DIR")]
+    pub templates: Option<PathBuf>,
+    /// TOML file with these options; flags and FLEEKS_* win
+    #[arg(long, env = "FLEEKS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// When ready, write addresses and paths to this file as JSON
+    #[arg(long, env = "FLEEKS_READY_FILE", value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+    /// Log lines as JSON
+    #[arg(long, env = "FLEEKS_LOG_JSON")]
+    pub log_json: bool,
+}
+
+/// `--runtime`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuntimeArg {
+    /// gVisor where it works here, else runc with a warning
+    Auto,
+    /// runc, with CRIU for sleep: for code that you trust
+    Runc,
+    /// gVisor: for anybody's code
+    Runsc,
+}
+
+/// `TEMPLATE=N`, as a flag or in a file.
+pub fn parse_pool(text: &str) -> Result<(TemplateName, u32), String> {
+    let (name, size) = text
+        .split_once('=')
+        .ok_or("write TEMPLATE=N, e.g. python=2")?;
+    let name = name
+        .parse()
+        .map_err(|error: fleet::id::InvalidId| error.to_string())?;
+    let size: u32 = size
+        .parse()
+        .map_err(|_| format!("'{size}' is not a number of containers"))?;
+    if size > 10_000 {
+        return Err("at most 10000 warm containers per template".to_owned());
+    }
+    Ok((name, size))
+}

@@ -1,0 +1,281 @@
+//! Flags, FLEEKS_* and the TOML file become one checked configuration, here and nowhere else.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use fleet::id::TemplateName;
+use pool_backend::config::{Limits, RuntimeChoice};
+use serde::Deserialize;
+
+use crate::args::{RuntimeArg, UpArgs};
+
+/// The static PID 1 of every container.
+pub static INIT: &[u8] = include_bytes!(env!("FLEEKS_INIT", "run `make init` first"));
+
+/// TLS listener when none is named.
+pub const DEFAULT_HTTPS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
+
+/// Plain listener when none is named.
+pub const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// Where set-up puts runsc and CRIU.
+pub const DEFAULT_PREFIX: &str = "/opt/fleeks";
+
+/// All of `fleeks up`.
+#[derive(Debug, Clone)]
+pub struct UpConfig {
+    /// Made if missing.
+    pub data_dir: PathBuf,
+    /// Lower case, checked.
+    pub domain: String,
+    /// TLS listener.
+    pub https: SocketAddr,
+    /// Plain listener; loopback.
+    pub http: SocketAddr,
+    /// Port in returned https URLs, when it differs from the listener's.
+    pub public_port: Option<u16>,
+    /// Warm containers.
+    pub pools: BTreeMap<TemplateName, u32>,
+    /// Which runtime.
+    pub runtime: RuntimeChoice,
+    /// runc on a public address is meant.
+    pub trust_code: bool,
+    /// runsc's and CRIU's home.
+    pub prefix: PathBuf,
+    /// Further templates.
+    pub templates: Option<PathBuf>,
+    /// Limits of each container.
+    pub limits: Limits,
+    /// Told when ready.
+    pub ready_file: Option<PathBuf>,
+}
+
+/// The TOML file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    data_dir: Option<PathBuf>,
+    domain: Option<String>,
+    https: Option<SocketAddr>,
+    http: Option<SocketAddr>,
+    public_url: Option<String>,
+    pool: Option<BTreeMap<TemplateName, u32>>,
+    runtime: Option<RuntimeArg>,
+    trust_code: Option<bool>,
+    prefix: Option<PathBuf>,
+    templates: Option<PathBuf>,
+    limits: FileLimits,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct FileLimits {
+    memory_mib: Option<u64>,
+    cpu_millis: Option<u32>,
+    pids: Option<u32>,
+    open_files: Option<u64>,
+}
+
+/// The data dir when none is named: for root a system one, else below HOME.
+pub fn default_data_dir() -> PathBuf {
+    match std::env::var_os("HOME") {
+        Some(home) if !home.is_empty() && home != "/root" => {
+            Path::new(&home).join(".local/share/fleeks")
+        }
+        _ => PathBuf::from("/var/lib/fleeks"),
+    }
+}
+
+impl UpConfig {
+    /// Merges and checks.
+    pub fn from_args(args: &UpArgs) -> anyhow::Result<Self> {
+        let file = match &args.config {
+            Some(path) => read_file(path)?,
+            None => File::default(),
+        };
+        let domain = args
+            .domain
+            .clone()
+            .or(file.domain)
+            .unwrap_or("fleeks.localhost".to_owned());
+        let domain = check_domain(&domain)?;
+        let https = args.https.or(file.https).unwrap_or(DEFAULT_HTTPS);
+        let http = args.http.or(file.http).unwrap_or(DEFAULT_HTTP);
+        ensure!(
+            http.ip().is_loopback(),
+            "--http {http} is not a loopback address: keys and previews would cross the network \
+             unencrypted; use --https for the outside"
+        );
+        let public_url = args.public_url.clone().or(file.public_url);
+        let public_port = public_url
+            .as_deref()
+            .map(|url| public_port(url, &domain))
+            .transpose()?;
+        let pools = if args.pools.is_empty() {
+            file.pool.map_or_else(default_pools, Ok)?
+        } else {
+            args.pools.iter().cloned().collect()
+        };
+        let runtime = match args.runtime.or(file.runtime).unwrap_or(RuntimeArg::Auto) {
+            RuntimeArg::Auto => RuntimeChoice::Auto,
+            RuntimeArg::Runc => RuntimeChoice::Runc,
+            RuntimeArg::Runsc => RuntimeChoice::Runsc,
+        };
+        Ok(Self {
+            data_dir: args
+                .data
+                .data_dir
+                .clone()
+                .or(file.data_dir)
+                .unwrap_or_else(default_data_dir),
+            domain,
+            https,
+            http,
+            public_port,
+            pools,
+            runtime,
+            trust_code: args.trust_code || file.trust_code.unwrap_or(false),
+            prefix: args
+                .prefix
+                .clone()
+                .or(file.prefix)
+                .unwrap_or(DEFAULT_PREFIX.into()),
+            templates: args.templates.clone().or(file.templates),
+            limits: file.limits.over(Limits::default())?,
+            ready_file: args.ready_file.clone(),
+        })
+    }
+
+    /// Whether strangers can reach the previews.
+    pub fn is_public(&self) -> bool {
+        !self.https.ip().is_loopback()
+    }
+}
+
+impl FileLimits {
+    fn over(&self, default: Limits) -> anyhow::Result<Limits> {
+        let memory_bytes = match self.memory_mib {
+            Some(mib) => mib
+                .checked_mul(1 << 20)
+                .context("limits.memory_mib is too large")?,
+            None => default.memory_bytes,
+        };
+        ensure!(
+            memory_bytes >= 32 << 20,
+            "limits.memory_mib must be at least 32"
+        );
+        let limits = Limits {
+            memory_bytes,
+            cpu_millis: self.cpu_millis.unwrap_or(default.cpu_millis),
+            pids: self.pids.unwrap_or(default.pids),
+            open_files: self.open_files.unwrap_or(default.open_files),
+        };
+        ensure!(
+            limits.cpu_millis >= 10,
+            "limits.cpu_millis must be at least 10"
+        );
+        ensure!(limits.pids >= 16, "limits.pids must be at least 16");
+        ensure!(
+            limits.open_files >= 64,
+            "limits.open_files must be at least 64"
+        );
+        Ok(limits)
+    }
+}
+
+fn read_file(path: &Path) -> anyhow::Result<File> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the configuration file {} cannot be read", path.display()))?;
+    toml::from_str(&text)
+        .with_context(|| format!("the configuration file {} is wrong", path.display()))
+}
+
+fn default_pools() -> anyhow::Result<BTreeMap<TemplateName, u32>> {
+    let sizes = [("python", 2), ("node", 2), ("default", 1)];
+    sizes
+        .into_iter()
+        .map(|(name, size)| Ok((name.parse()?, size)))
+        .collect()
+}
+
+/// A DNS name of at least two labels, lower-cased.
+fn check_domain(text: &str) -> anyhow::Result<String> {
+    let domain = text.to_ascii_lowercase();
+    let label_ok = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // A preview's label has up to 6 bytes of port, 2 dashes and the slug.
+    if domain.len() > 180 || domain.split('.').count() < 2 || !domain.split('.').all(label_ok) {
+        bail!("--domain {text}: write a DNS name of two labels or more, e.g. fleeks.example.com");
+    }
+    Ok(domain)
+}
+
+/// The port of `https://<domain>[:port]`.
+fn public_port(url: &str, domain: &str) -> anyhow::Result<u16> {
+    let rest = url
+        .strip_prefix("https://")
+        .with_context(|| format!("--public-url {url}: must start with https://"))?
+        .trim_end_matches('/');
+    let (host, port) = match rest.split_once(':') {
+        Some((host, port)) => (
+            host,
+            port.parse()
+                .with_context(|| format!("--public-url {url}: bad port"))?,
+        ),
+        None => (rest, 443),
+    };
+    ensure!(
+        host.eq_ignore_ascii_case(domain),
+        "--public-url {url}: its host must be {domain}"
+    );
+    Ok(port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domains_are_checked_and_lowered() {
+        assert_eq!(
+            check_domain("Fleeks.Localhost").unwrap(),
+            "fleeks.localhost"
+        );
+        for bad in [
+            "",
+            "one",
+            "a..b",
+            "-a.b",
+            "a.b-",
+            "a_b.c",
+            "a.b.",
+            "ü.de",
+            &"a".repeat(64),
+        ] {
+            assert!(check_domain(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_public_url_names_our_domain() {
+        assert_eq!(public_port("https://d.io", "d.io").unwrap(), 443);
+        assert_eq!(public_port("https://d.io:8443/", "d.io").unwrap(), 8443);
+        for bad in ["http://d.io", "https://e.io", "https://d.io:x", "d.io"] {
+            assert!(public_port(bad, "d.io").is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_with_an_unknown_word_is_refused() {
+        let error = toml::from_str::<File>("domian = 'x.y'").unwrap_err();
+        assert!(error.to_string().contains("domian"));
+    }
+}

@@ -1,0 +1,18 @@
+//! What the command line prints. The only place that writes to the terminal.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is where printing lives"
+)]
+
+/// An error, for people.
+pub fn error(text: &str) {
+    eprintln!("fleeks: {text}");
+}
+
+
+/// A line of output.
+pub fn line(text: &str) {
+    println!("{text}");
+}
