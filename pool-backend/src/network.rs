@@ -215,12 +215,22 @@ impl Network {
         Ok(ids)
     }
 
-    /// Sets the host's end up or down (down: nothing goes in or out, connections stay).
+    /// Lets nothing in or out of a container any more, until [`Network::let_go`]. Connections
+    /// stay: what is sent meanwhile is lost and sent again. (A link that is set down would lose
+    /// its routes, and its packets would go wherever else the host sends them.) Costs a fork.
     ///
     /// # Errors
     /// [`NetworkError::Refused`].
-    pub async fn set_link(&self, id: &OciId, up: bool) -> Result<(), NetworkError> {
-        link::set_link(&self.host, &self.link_name(id), up).await
+    pub async fn hold(&self, address: Ipv4Addr) -> Result<(), NetworkError> {
+        rules::set_held(&self.instance, address, true).await
+    }
+
+    /// Undoes [`Network::hold`]. Idempotent.
+    ///
+    /// # Errors
+    /// [`NetworkError::Refused`].
+    pub async fn let_go(&self, address: Ipv4Addr) -> Result<(), NetworkError> {
+        rules::set_held(&self.instance, address, false).await
     }
 
     /// Takes away every namespace, link and rule of this instance.

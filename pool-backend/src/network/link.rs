@@ -370,20 +370,6 @@ pub async fn remove_link(host: &Handle, name: &str) -> Result<(), NetworkError> 
     }
 }
 
-/// Sets the host's end of a link up or down.
-///
-/// # Errors
-/// [`NetworkError::Refused`].
-pub async fn set_link(host: &Handle, name: &str, up: bool) -> Result<(), NetworkError> {
-    let message = LinkUnspec::new_with_name(name);
-    let message = if up { message.up() } else { message.down() };
-    host.link()
-        .change(message.build())
-        .execute()
-        .await
-        .map_err(refused("set a link up or down"))
-}
-
 fn is_absent(error: &rtnetlink::Error) -> bool {
     let rtnetlink::Error::NetlinkError(message) = error else {
         return false;

@@ -47,6 +47,26 @@ pub async fn remove(instance: &InstanceId) -> Result<(), NetworkError> {
     .await
 }
 
+/// Adds a container to those that get and send nothing, or takes it from them. Idempotent.
+///
+/// # Errors
+/// [`NetworkError::Refused`] with what `nft` said.
+pub async fn set_held(
+    instance: &InstanceId,
+    address: Ipv4Addr,
+    held: bool,
+) -> Result<(), NetworkError> {
+    let element = format!("element {} held {{ {address} }}\n", table(instance));
+    // Deleting what is not there would fail.
+    let delete = if held {
+        ""
+    } else {
+        &format!("delete {element}")
+    };
+    let text = format!("add {element}{delete}");
+    nft("hold a container's packets", &text).await
+}
+
 fn rule_set(instance: &InstanceId, resolvers: &[Ipv4Addr]) -> String {
     let table = table(instance);
     let links = format!("\"{instance}-*\"");
@@ -64,11 +84,17 @@ delete table {table}
 table {table} {{
   set resolvers {{ type ipv4_addr; {resolvers} }}
   set denied {{ type ipv4_addr; flags interval; elements = {{ {DENIED} }}; }}
+  set held {{ type ipv4_addr; }}
   set connections {{ type ipv4_addr; flags dynamic; size 65535; }}
   chain prerouting {{
     type filter hook prerouting priority mangle; policy accept;
     iifname {links} meta nfproto != ipv4 drop
     iifname {links} fib saddr . iif oif missing drop
+    iifname {links} ip saddr @held drop
+  }}
+  chain postrouting_all {{
+    type filter hook postrouting priority filter; policy accept;
+    oifname {links} ip daddr @held drop
   }}
   chain input {{
     type filter hook input priority filter - 5; policy accept;

@@ -226,7 +226,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let doomed = directory.path().join("doomed");
         std::fs::create_dir(&doomed).unwrap();
-        deep_tree(&doomed, 5000);
+        deep_tree(&doomed, 3000);
         for name in [&b".moved-1"[..], b"\xff\xfe", b"new\nline", b"-rf"] {
             let path = doomed.join(std::ffi::OsStr::from_bytes(name));
             std::fs::create_dir(&path).unwrap();
@@ -236,7 +236,7 @@ mod tests {
         std::fs::create_dir(&locked).unwrap();
         std::fs::create_dir_all(locked.join("in/side")).unwrap();
         std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o500)).unwrap();
-        assert_eq!(usage(&doomed).unwrap().entries, 5000 + 8 + 3);
+        assert_eq!(usage(&doomed).unwrap().entries, 3000 + 8 + 3);
         remove(&doomed).unwrap();
         assert!(!doomed.exists());
     }

@@ -1,36 +1,56 @@
 //! One suite over both runtimes: real containers, real networks, real limits. Needs root.
+//!
+//! Each case has an instance of its own, so cases run side by side.
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::print_stdout,
     missing_docs,
     reason = "a test"
 )]
 
+mod egress;
+mod inside;
+mod life;
+mod limits;
 mod rig;
-
-use pool_backend::config::RuntimeChoice;
-use rig::Rig;
+mod world;
 
 /// Each case runs once per runtime.
 macro_rules! cases {
-    ($($name:ident),* $(,)?) => {
+    ($($module:ident::$name:ident),* $(,)?) => {
         mod runc {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name(super::Rig::new(super::RuntimeChoice::Runc).await).await; })*
+            async fn $name() {
+                let choice = pool_backend::config::RuntimeChoice::Runc;
+                crate::$module::$name(crate::rig::Rig::new(choice).await).await;
+            })*
         }
         mod runsc {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name(super::Rig::new(super::RuntimeChoice::Runsc).await).await; })*
+            async fn $name() {
+                let choice = pool_backend::config::RuntimeChoice::Runsc;
+                crate::$module::$name(crate::rig::Rig::new(choice).await).await;
+            })*
         }
     };
 }
 
-cases!(a_script_runs);
-
-async fn a_script_runs(rig: Rig) {
-    let outcome = rig.run("a", "id; hostname; ls -la / /workspace /run/fleeks /etc | head -80; mount; env; cat /proc/self/status | grep -i cap; python --version; node --version; ip a; ip r; cat /etc/resolv.conf; getent hosts pypi.org").await;
-    println!("{}", outcome.output);
-    assert_eq!(outcome.code, 0);
-    rig.close().await;
-}
+cases!(
+    life::a_container_comes_and_goes,
+    life::others_are_not_seen,
+    life::a_failed_start_leaves_nothing,
+    life::what_a_killed_node_left_is_found,
+    inside::only_the_volume_can_be_written,
+    inside::nothing_else_of_the_host_is_seen,
+    inside::there_is_no_privilege,
+    inside::low_ports_and_names_work,
+    inside::packages_install,
+    limits::memory_is_bounded,
+    limits::temporary_files_are_memory,
+    limits::a_fork_bomb_stays_inside,
+    limits::cpu_is_bounded,
+    egress::only_the_world_is_reachable,
+    egress::only_the_host_gets_in,
+);

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,13 @@ use pool_backend::runtime::{self, ContainerSpec, OciId, Rootfs, Runtime, Setting
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Rig {
+    pub choice: RuntimeChoice,
     pub instance: InstanceId,
-    pub data: tempfile::TempDir,
-    pub network: Network,
+    pub data_dir: PathBuf,
+    pub network: Arc<Network>,
     pub runtime: Arc<dyn Runtime>,
+    owned: Option<tempfile::TempDir>,
+    closed: bool,
 }
 
 /// A container of a rig.
@@ -27,7 +30,6 @@ pub struct Sandbox {
     pub id: OciId,
     pub address: Ipv4Addr,
     pub volume: PathBuf,
-    pub netns: PathBuf,
 }
 
 /// What a script did.
@@ -43,24 +45,34 @@ pub fn prefix() -> PathBuf {
 
 impl Rig {
     pub async fn new(choice: RuntimeChoice) -> Self {
-        assert!(nix::unistd::geteuid().is_root(), "these tests need root");
-        let instance = InstanceId::mint();
         let data = tempfile::tempdir().unwrap();
-        let network = Network::open(instance.clone(), data.path(), Vec::new())
+        let mut rig = Self::at(choice, InstanceId::mint(), data.path()).await;
+        rig.owned = Some(data);
+        rig
+    }
+
+    /// A rig over a data dir that may have been used before.
+    pub async fn at(choice: RuntimeChoice, instance: InstanceId, data_dir: &Path) -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "these tests need root");
+        let network = Network::open(instance.clone(), data_dir, Vec::new())
             .await
             .unwrap();
         let settings = Settings {
             instance: instance.clone(),
-            data_dir: data.path().to_owned(),
+            data_dir: data_dir.to_owned(),
             prefix: prefix(),
             resolvers: network.resolvers().to_vec(),
         };
+        let network = Arc::new(network);
         let runtime = runtime::select(choice, settings, &network).await.unwrap();
         Self {
+            choice,
             instance,
-            data,
+            data_dir: data_dir.to_owned(),
             network,
             runtime,
+            owned: None,
+            closed: false,
         }
     }
 
@@ -72,7 +84,7 @@ impl Rig {
         limits: Limits,
     ) -> ContainerSpec {
         let id = OciId::new(&self.instance, &ContainerId::mint(), Generation(1));
-        let directory = self.data.path().join(name);
+        let directory = self.data_dir.join(name);
         for part in ["volume/.home", "jobs"] {
             std::fs::create_dir_all(directory.join(part)).unwrap();
         }
@@ -112,7 +124,6 @@ impl Rig {
             id: spec.id,
             address,
             volume: spec.volume,
-            netns: spec.netns,
         }
     }
 
@@ -134,13 +145,34 @@ impl Rig {
     }
 
     /// Ends the rig and looks for what it left behind.
-    pub async fn close(self) {
-        for (id, _) in self.runtime.list().await.unwrap() {
-            self.runtime.remove(&id).await.unwrap();
-        }
-        self.runtime.close();
-        self.network.close().await.unwrap();
+    pub async fn close(mut self) {
+        self.closed = true;
+        tear_down(&*self.runtime, &self.network).await;
         assert_eq!(traces(&self.instance), Vec::<String>::new());
+    }
+}
+
+async fn tear_down(runtime: &dyn Runtime, network: &Network) {
+    for (id, _) in runtime.list().await.unwrap() {
+        runtime.remove(&id).await.unwrap();
+    }
+    runtime.close();
+    network.close().await.unwrap();
+}
+
+impl Drop for Rig {
+    /// A failed case cleans up, too.
+    fn drop(&mut self) {
+        if self.closed {
+            return;
+        }
+        let (runtime, network) = (self.runtime.clone(), self.network.clone());
+        let tokio = tokio::runtime::Handle::current();
+        let cleaned = std::thread::spawn(move || {
+            tokio.block_on(tear_down(&*runtime, &network));
+        });
+        drop(cleaned.join());
+        drop(self.owned.take());
     }
 }
 
@@ -192,7 +224,7 @@ pub fn traces(instance: &InstanceId) -> Vec<String> {
     found.extend(
         mounts
             .lines()
-            .filter(|line| line.contains(name))
+            .filter(|line| line.contains(&format!("{name}-")))
             .map(str::to_owned),
     );
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
