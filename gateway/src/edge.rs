@@ -9,14 +9,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use fleet::directory::Route;
-use fleet::door::{Connect, ConnectError, Guard, PortChoice, Visit};
-use fleet::timing::{BODY_GRACE, BODY_SILENCE, CONNECT, WEBSOCKET_SILENCE};
+use fleet::door::{ConnectError, Guard, PortChoice, Visit};
+use fleet::timing::{BODY_GRACE, BODY_SILENCE, WEBSOCKET_SILENCE};
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Method, Version};
-use pingora_core::connectors::l4;
 use pingora_core::modules::http::HttpModules;
-use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
-use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -43,6 +40,8 @@ pub(crate) struct Edge {
     pub reach: Arc<Reach>,
     /// Into the node's HTTP listener.
     pub api_socket: PathBuf,
+    /// Where connections to apps really go.
+    pub detours: Arc<peer::Detours>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -209,11 +208,8 @@ impl Edge {
             link: &link,
         };
         let Entered { guard, route } = self.reach.enter(&wish).await?;
-        let connector = L4Connector {
-            inner: Arc::clone(&guard.upstream.connector),
-            failure: Arc::clone(&ctx.connect_failure),
-        };
-        let peer = peer::preview(&guard.upstream, connector, ctx.visit);
+        let failure = &ctx.connect_failure;
+        let peer = peer::preview(&guard.upstream, &self.detours, failure, ctx.visit);
         ctx.guard = Some(guard);
         ctx.route = Some(route);
         Ok(Box::new(peer))
@@ -497,36 +493,6 @@ impl ProxyHttp for Edge {
         _context: ProxyWarnLogContext,
     ) -> bool {
         true
-    }
-}
-
-/// Opens connections through the door's connector and keeps the reason when it cannot.
-pub(crate) struct L4Connector {
-    inner: Arc<dyn Connect>,
-    failure: Arc<peer::Failure>,
-}
-
-impl std::fmt::Debug for L4Connector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("L4Connector").finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl l4::Connect for L4Connector {
-    async fn connect(&self, _address: &PingoraAddr) -> Result<L4Stream> {
-        let failure = match tokio::time::timeout(CONNECT, self.inner.connect()).await {
-            Ok(Ok(tcp)) => return Ok(L4Stream::from(tcp)),
-            Ok(Err(failure)) => failure,
-            Err(_) => ConnectError::TimedOut,
-        };
-        let kind = match failure {
-            ConnectError::TimedOut => ErrorType::ConnectTimedout,
-            ConnectError::NotListening(_) => ErrorType::ConnectRefused,
-            ConnectError::Gone => ErrorType::ConnectError,
-        };
-        self.failure.set(failure);
-        Error::err_up(kind)
     }
 }
 

@@ -142,7 +142,9 @@ impl Gateway {
     }
 }
 
-fn host(config: GatewayConfig, parts: Parts) -> Host {
+fn host(mut config: GatewayConfig, parts: Parts) -> Host {
+    // Hosts are compared in lower case.
+    config.domain.make_ascii_lowercase();
     let metrics = Arc::new(Metrics::default());
     let limits = config.limits.clone();
     let wakes = Wakes::new(
@@ -156,6 +158,7 @@ fn host(config: GatewayConfig, parts: Parts) -> Host {
         config,
         reach: Arc::clone(&reach),
         api_socket: parts.api_socket,
+        detours: Arc::default(),
         metrics: Arc::clone(&metrics),
     };
     Host {

@@ -3,28 +3,105 @@
 //! Must never happen here: a peer without timeouts, or one that shares connections with another
 //! generation.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
+use dashmap::DashMap;
 use fleet::door::{ConnectError, Upstream, Visit};
 use fleet::timing::{BODY_SILENCE, CONNECT, RESPONSE_HEADERS, UPSTREAM_IDLE, WEBSOCKET_SILENCE};
+use pingora_core::connectors::l4;
+use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
+use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
+use pingora_core::{Error, ErrorType, Result};
+use tokio::net::TcpStream;
 
-use crate::edge::L4Connector;
 use crate::refusal::Refusal;
 
 /// An admitted visitor's app. Connections are kept under `pool_key` only: it differs for each
 /// container, generation and port.
-pub(crate) fn preview(upstream: &Upstream, connector: L4Connector, visit: Visit) -> HttpPeer {
-    let mut peer = HttpPeer::new(upstream.address, false, String::new());
+pub(crate) fn preview(
+    upstream: &Upstream,
+    detours: &Arc<Detours>,
+    failure: &Arc<Failure>,
+    visit: Visit,
+) -> HttpPeer {
+    let address = detours.address(upstream);
+    let mut peer = HttpPeer::new(address, false, String::new());
     peer.group_key = upstream.pool_key;
     set_timeouts(&mut peer.options, visit);
-    peer.options.custom_l4 = Some(Arc::new(connector));
+    peer.options.custom_l4 = Some(Arc::new(Connector {
+        upstream: upstream.clone(),
+        detours: Arc::clone(detours),
+        failure: Arc::clone(failure),
+    }));
     peer
 }
 
+/// Opens connections through the door's connector and keeps the reason when it cannot.
+#[derive(Debug)]
+struct Connector {
+    upstream: Upstream,
+    detours: Arc<Detours>,
+    failure: Arc<Failure>,
+}
+
+#[async_trait]
+impl l4::Connect for Connector {
+    async fn connect(&self, _address: &PingoraAddr) -> Result<L4Stream> {
+        let connect = self.upstream.connector.connect();
+        let failure = match tokio::time::timeout(CONNECT, connect).await {
+            Ok(Ok(tcp)) => {
+                self.detours.learn(&self.upstream, &tcp);
+                return Ok(L4Stream::from(tcp));
+            }
+            Ok(Err(failure)) => failure,
+            Err(_) => ConnectError::TimedOut,
+        };
+        let kind = match failure {
+            ConnectError::TimedOut => ErrorType::ConnectTimedout,
+            ConnectError::NotListening(_) => ErrorType::ConnectRefused,
+            ConnectError::Gone => ErrorType::ConnectError,
+        };
+        self.failure.set(failure);
+        Error::err_up(kind)
+    }
+}
+
+/// Where connections really go when a connector takes another way than straight to the app (init
+/// forwards to what listens on 127.0.0.1). Pingora reuses a connection only if its peer address is
+/// the upstream's, so it must be told the real one.
+#[derive(Debug, Default)]
+pub(crate) struct Detours(DashMap<u64, SocketAddr>);
+
+impl Detours {
+    /// More than this are forgotten together; each costs one connection that is not reused.
+    const CAPACITY: usize = 65_536;
+
+    fn address(&self, upstream: &Upstream) -> SocketAddr {
+        let detour = self.0.get(&upstream.pool_key).map(|detour| *detour);
+        detour.unwrap_or(upstream.address)
+    }
+
+    fn learn(&self, upstream: &Upstream, tcp: &TcpStream) {
+        match tcp.peer_addr() {
+            Ok(real) if real != upstream.address => {
+                if self.0.len() >= Self::CAPACITY {
+                    self.0.clear();
+                }
+                self.0.insert(upstream.pool_key, real);
+            }
+            _ => {
+                self.0.remove(&upstream.pool_key);
+            }
+        }
+    }
+}
+
 /// The node's HTTP listener.
-pub(crate) fn api(socket: &Path, visit: Visit) -> Result<HttpPeer, Refusal> {
+pub(crate) fn api(socket: &Path, visit: Visit) -> std::result::Result<HttpPeer, Refusal> {
     let path = socket.to_str().unwrap_or_default();
     let mut peer = HttpPeer::new_uds(path, false, String::new()).map_err(|error| {
         tracing::error!(%error, "the API's socket path is unusable");

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
+use fleet::timing::{BODY_SILENCE, REQUEST_HEADERS};
 use pingora_core::protocols::tls::{SslDigest, TlsRef};
 use pingora_core::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
@@ -20,7 +21,7 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 /// Holds a usual response head together with a small body in one TLS record.
 const WRITE_BUFFER: usize = 2 * 1024;
@@ -30,6 +31,7 @@ const WRITE_BUFFER: usize = 2 * 1024;
 pub(crate) struct Wire {
     tcp: BufWriter<TcpStream>,
     digest: Arc<SocketDigest>,
+    patience: Patience,
 }
 
 impl Wire {
@@ -44,7 +46,31 @@ impl Wire {
         Self {
             tcp: BufWriter::with_capacity(WRITE_BUFFER, tcp),
             digest: Arc::new(digest),
+            patience: Patience::default(),
         }
+    }
+}
+
+/// Bounds how long a visitor may not read what we write. Pingora bounds bodies only; a visitor
+/// who never reads could otherwise hold a request, and its workspace awake, with one head.
+#[derive(Debug, Default)]
+struct Patience(Option<Pin<Box<Sleep>>>);
+
+impl Patience {
+    fn check<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.0 = None;
+            return written;
+        }
+        let end = self
+            .0
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY_SILENCE)));
+        ready!(end.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -64,15 +90,18 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        let written = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        self.patience.check(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        let flushed = Pin::new(&mut self.tcp).poll_flush(cx);
+        self.patience.check(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.tcp).poll_shutdown(cx);
+        self.patience.check(cx, shut)
     }
 
     fn poll_write_vectored(
@@ -80,7 +109,8 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        self.patience.check(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -125,12 +155,15 @@ impl GetSocketDigest for Wire {
 }
 
 /// An HTTP/2 connection whose SETTINGS, PING and PRIORITY frames are rationed: each makes us
-/// answer or work, and none belongs to a request. Over the ration, the connection ends.
+/// answer or work, and none belongs to a request. Over the ration, the connection ends; and it
+/// ends when the connection preface is late, for which pingora would wait forever.
 #[derive(Debug)]
 pub(crate) struct Rationed<S> {
     inner: S,
     frames: Frames,
     ration: Ration,
+    /// Runs until the preface is complete.
+    preface_deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Rationed<S> {
@@ -143,6 +176,7 @@ impl<S> Rationed<S> {
                 left: Ration::BURST,
                 filled: Instant::now(),
             },
+            preface_deadline: Some(Box::pin(tokio::time::sleep(REQUEST_HEADERS))),
         }
     }
 }
@@ -229,10 +263,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rationed<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        let frames = self.frames.follow(&buf.filled()[before..]);
-        Poll::Ready(self.ration.spend(frames))
+        let read = Pin::new(&mut this.inner).poll_read(cx, buf);
+        if let (Poll::Pending, Some(deadline)) = (&read, &mut this.preface_deadline) {
+            ready!(deadline.as_mut().poll(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        ready!(read)?;
+        let frames = this.frames.follow(&buf.filled()[before..]);
+        if this.frames.preface == Frames::PREFACE {
+            this.preface_deadline = None;
+        }
+        Poll::Ready(this.ration.spend(frames))
     }
 }
 
@@ -336,6 +379,33 @@ mod tests {
             let counted: u32 = bytes.chunks(cut).map(|chunk| state.follow(chunk)).sum();
             prop_assert_eq!(counted, expected);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_preface_ends_the_connection() {
+        use tokio::io::AsyncReadExt as _;
+        let (mut visitor, ours) = tokio::io::duplex(100);
+        visitor.write_all(b"PRI * HTTP").await.unwrap();
+        let mut stream = Rationed::new(ours);
+        let mut all = Vec::new();
+        let started = Instant::now();
+        let late = stream.read_to_end(&mut all).await.unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        assert!(started.elapsed() >= REQUEST_HEADERS);
+        assert_eq!(all, b"PRI * HTTP");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_visitor_who_never_reads_is_given_up() {
+        let mut patience = Patience::default();
+        let started = Instant::now();
+        let given_up = std::future::poll_fn(|cx| patience.check::<()>(cx, Poll::Pending)).await;
+        assert_eq!(given_up.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(started.elapsed() >= BODY_SILENCE);
+        // Progress in between starts the wait anew.
+        let progress = std::future::poll_fn(|cx| patience.check(cx, Poll::Ready(Ok(1)))).await;
+        assert_eq!(progress.unwrap(), 1);
+        assert!(patience.0.is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -129,6 +129,7 @@ impl House {
                 generation: 1,
                 awake: state == State::Running,
                 apps: HashMap::from([(3000, app)]),
+                known_as: None,
             },
         );
         self.directory.insert(row).await.unwrap();
@@ -163,6 +164,8 @@ pub struct Room {
     pub generation: u64,
     pub awake: bool,
     pub apps: HashMap<u16, SocketAddr>,
+    /// The container's address, where connections take another way to the app.
+    pub known_as: Option<SocketAddr>,
 }
 
 impl Node {
@@ -231,7 +234,7 @@ impl Door for Node {
         Ok(Admission::Admitted(Guard {
             port,
             upstream: Upstream {
-                address,
+                address: room.known_as.unwrap_or(address),
                 pool_key: u64::from(port) << 32 | generation.0,
                 connector: Arc::new(Straight(address, self.connects.clone())),
             },

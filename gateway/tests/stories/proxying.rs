@@ -134,3 +134,20 @@ async fn connections_to_the_app_are_reused_but_never_across_generations() {
     assert_eq!(old.connections.load(SeqCst), 1);
     assert_eq!(new.connections.load(SeqCst), 1);
 }
+
+#[tokio::test]
+async fn connections_that_take_a_detour_are_reused_too() {
+    let house = House::new().await;
+    let app = app::says("by way of init").await;
+    let workspace = house.workspace(app.address).await;
+    house.node.change(&workspace, |room| {
+        room.known_as = Some("127.0.0.1:1".parse().unwrap());
+    });
+    let mut client = Client::h1(&house).await;
+    for _ in 0..6 {
+        let answer = client.get(&workspace.host(), "/").await;
+        assert_eq!(answer.text, "by way of init");
+    }
+    // The first one only taught the gateway where connections really go.
+    assert_eq!(app.connections.load(SeqCst), 2);
+}
