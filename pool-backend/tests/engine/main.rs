@@ -15,5 +15,6 @@
 mod door;
 mod files;
 mod life;
+mod numbers;
 mod rig;
 mod trouble;
