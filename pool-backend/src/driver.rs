@@ -308,11 +308,10 @@ impl Driver {
             Err(DirectoryError::Superseded { current, .. }) if current > generation => {
                 tracing::warn!(workspace = %id, %generation, %current, "superseded");
                 if state == State::Running {
-                    self.handle.publish(None, self.status());
-                    self.remove_container().await;
                     self.record.state = State::Stopped;
                     self.started_at = None;
                     self.handle.publish(None, self.status());
+                    self.remove_container().await;
                 }
             }
             Err(error) => {

@@ -7,6 +7,8 @@
 //!
 //! Must never happen here: a write, a whole file in memory, or a path joined and opened by name.
 
+mod links;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -243,23 +245,42 @@ fn open_root(root: &Path) -> Result<OwnedFd, Error> {
         .map_err(|error| Error::caused(ErrorKind::Internal, "the volume cannot be opened", error))
 }
 
+/// Follows links as long as they stay in the volume.
 fn open_beneath(at: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    open_resolved(at, path, flags, ResolveFlags::empty())
+    match open_resolved(at, path, flags, ResolveFlags::empty()) {
+        // Out of the volume, or absolute within it.
+        Err(Errno::XDEV) => {
+            let follow_last = !flags.contains(OFlags::NOFOLLOW);
+            let path = links::walked(at, path, follow_last)?;
+            open_no_links(at, path, flags)
+        }
+        outcome => outcome,
+    }
 }
 
-fn open_no_links(at: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    open_resolved(at, path, flags, ResolveFlags::NO_SYMLINKS)
+fn open_no_links(
+    at: &OwnedFd,
+    path: impl AsRef<Path>,
+    flags: OFlags,
+) -> rustix::io::Result<OwnedFd> {
+    open_resolved(at, path.as_ref(), flags, ResolveFlags::NO_SYMLINKS)
 }
 
 fn open_resolved(
     at: &OwnedFd,
-    path: &str,
+    path: impl AsRef<Path>,
     flags: OFlags,
     more: ResolveFlags,
 ) -> rustix::io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | more;
     for _ in 0..RACES {
-        match rustix::fs::openat2(at, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        match rustix::fs::openat2(
+            at,
+            path.as_ref(),
+            flags | OFlags::CLOEXEC,
+            Mode::empty(),
+            resolve,
+        ) {
             Err(Errno::AGAIN | Errno::INTR) => {}
             outcome => return outcome,
         }
@@ -360,6 +381,10 @@ mod tests {
         symlink(outside.path().join("secret"), root.join("absolute")).unwrap();
         symlink(outside.path(), root.join("away")).unwrap();
         symlink("loop", root.join("loop")).unwrap();
+        symlink("/workspace/dir", root.join("inside")).unwrap();
+        std::fs::write(root.join("dir/file"), "f").unwrap();
+        symlink("/workspace/inside/../big", root.join("around")).unwrap();
+        symlink("/workspace/../etc/passwd", root.join("over")).unwrap();
         rustix::fs::mknodat(
             rustix::fs::CWD,
             root.join("fifo"),
@@ -373,6 +398,12 @@ mod tests {
         let files = VolumeFiles::new();
         assert_eq!(content(&files, root, "big").await.unwrap(), big);
         assert_eq!(content(&files, root, "inner").await.unwrap(), big);
+        assert_eq!(content(&files, root, "inside/file").await.unwrap(), b"f");
+        assert_eq!(content(&files, root, "around").await.unwrap(), big);
+        let link = files.stat(root, &path("around")).await.unwrap();
+        assert_eq!(link.kind, FileKind::Symlink);
+        let listed = files.list(root, &path("inside"), false, false).await;
+        assert_eq!(names(&listed.unwrap()), ["inside/file", "inside/up"]);
         for (name, kind) in [
             ("absent", ErrorKind::NotFound),
             ("big/below", ErrorKind::NotFound),
@@ -383,6 +414,8 @@ mod tests {
             ("absolute", ErrorKind::Invalid),
             ("away/secret", ErrorKind::Invalid),
             ("loop", ErrorKind::Invalid),
+            ("over", ErrorKind::Invalid),
+            ("inside/absent", ErrorKind::NotFound),
         ] {
             let error = content(&files, root, name).await.unwrap_err();
             assert_eq!(error.kind, kind, "{name}");

@@ -128,10 +128,7 @@ impl Handle {
     /// The driver's only way to say how it stands: gate first, so that whoever sees `Running`
     /// finds the gate open, and whoever sees anything else finds none.
     pub(super) fn publish(&self, gate: Option<Arc<Gate>>, status: Status) {
-        let running = gate.is_some();
-        if let Some(old) = self.gate.swap(gate)
-            && !running
-        {
+        if let Some(old) = self.gate.swap(gate) {
             old.close();
         }
         self.status.send_replace(status);

@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, stream};
 use pool_backend::ErrorKind;
 use pool_backend::workspaces::{FileKind, WriteOptions};
 
-use crate::rig::{Rig, is_runsc, bytes_of, output, read, run, write};
+use crate::rig::{Rig, bytes_of, is_runsc, output, read, run, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_reads_lists_and_removes() {

@@ -25,7 +25,9 @@ async fn numbers() {
     for n in 0..8 {
         let began = Instant::now();
         let owner = rig.owner.clone();
-        rig.try_create(&owner, &format!("cold{n}"), "static").await.unwrap();
+        rig.try_create(&owner, &format!("cold{n}"), "static")
+            .await
+            .unwrap();
         cold.push(began.elapsed());
     }
     print("cold create", &mut cold);
@@ -53,7 +55,10 @@ async fn numbers() {
     let began = Instant::now();
     rig.kill_and_start().await;
     println!("kill and start {:?}", began.elapsed());
-    eventually("all is adopted", || rig.get("cold7").summary().generation.0 == 1).await;
+    eventually("all is adopted", || {
+        rig.get("cold7").summary().generation.0 == 1
+    })
+    .await;
     let began = Instant::now();
     rig.shut_down().await;
     println!("shut down      {:?}", began.elapsed());
