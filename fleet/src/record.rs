@@ -47,6 +47,9 @@ pub struct WorkspaceRecord {
     /// When the container was first made.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
+    /// When the container of this generation started; none while it has none.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub started_at: Option<OffsetDateTime>,
     /// Lifecycle settings of the SDK.
     #[serde(default)]
     pub lifecycle: LifecycleSettings,

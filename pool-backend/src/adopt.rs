@@ -113,6 +113,7 @@ async fn adopt_one(
             };
             if record.state != state {
                 record.state = state;
+                record.started_at = None;
                 if let Err(error) = engine.save(&record).await {
                     tracing::warn!(workspace = %record.id, %error, "its record stays behind");
                 }

@@ -41,7 +41,6 @@ pub(crate) struct Driver {
     handle: Arc<Handle>,
     orders: mpsc::Receiver<Order>,
     record: WorkspaceRecord,
-    started_at: Option<OffsetDateTime>,
     problem: Option<String>,
     /// When it was last found alive.
     seen_alive: Option<Instant>,
@@ -65,11 +64,10 @@ impl Driver {
             ));
         };
         let identity = Identity::new(&record, claim);
-        let started_at = running.is_some().then(OffsetDateTime::now_utc);
         let status = Status {
             state: record.state,
             generation: record.generation,
-            started_at,
+            started_at: record.started_at,
             problem: None,
         };
         let gate = running.map(|init| new_gate(engine, &record, init));
@@ -79,7 +77,6 @@ impl Driver {
             handle: Arc::clone(&handle),
             orders,
             record,
-            started_at,
             problem: None,
             seen_alive: None,
         };
@@ -179,7 +176,7 @@ impl Driver {
     }
 
     async fn running(&mut self, init: InitClient) {
-        self.started_at = Some(OffsetDateTime::now_utc());
+        self.record.started_at = Some(OffsetDateTime::now_utc());
         self.problem = None;
         let gate = new_gate(&self.engine, &self.record, init);
         if let Err(error) = self.change(Event::Started, Some(gate)).await {
@@ -191,7 +188,7 @@ impl Driver {
 
     /// The start failed for good; the next one is the directory's to allow.
     async fn give_up(&mut self, error: &Error) {
-        self.started_at = None;
+        self.record.started_at = None;
         self.problem = Some(error.message.clone());
         if self.record.state == State::Starting
             && let Err(error) = self.change(Event::GiveUp, None).await
@@ -242,7 +239,7 @@ impl Driver {
             gate.close();
         }
         self.remove_container().await;
-        self.started_at = None;
+        self.record.started_at = None;
         self.seen_alive = None;
         self.change(event, None).await
     }
@@ -262,7 +259,7 @@ impl Driver {
         marked.state = State::Deleted;
         self.engine.save(&marked).await?;
         self.record = marked;
-        self.started_at = None;
+        self.record.started_at = None;
         self.handle.publish(None, self.status());
         self.engine.table.remove(&self.handle);
         if let Err(error) = self.engine.directory.remove(self.handle.id()).await {
@@ -309,7 +306,7 @@ impl Driver {
                 tracing::warn!(workspace = %id, %generation, %current, "superseded");
                 if state == State::Running {
                     self.record.state = State::Stopped;
-                    self.started_at = None;
+                    self.record.started_at = None;
                     self.handle.publish(None, self.status());
                     self.remove_container().await;
                 }
@@ -324,7 +321,7 @@ impl Driver {
         Status {
             state: self.record.state,
             generation: self.record.generation,
-            started_at: self.started_at,
+            started_at: self.record.started_at,
             problem: self.problem.clone(),
         }
     }

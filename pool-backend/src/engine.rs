@@ -133,6 +133,8 @@ impl Engine {
             Some(warm) => (warm.record, Some(warm.init)),
             None => (self.launcher.mint(template).await?, None),
         };
+        // Time as a warm container is not its owner's.
+        record.started_at = running.is_some().then_some(claim.claimed_at);
         record.claim = Some(claim);
         match self.settle(record.clone(), running).await {
             Ok(handle) => Ok((handle, true)),

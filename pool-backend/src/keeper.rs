@@ -12,6 +12,7 @@ use fleet::lifecycle::State;
 use fleet::record::WorkspaceRecord;
 use fleet::timing;
 use parking_lot::Mutex;
+use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -146,6 +147,7 @@ async fn launch(engine: &Arc<Engine>, record: &mut WorkspaceRecord) -> Result<In
     engine.save(record).await?;
     let init = engine.launcher.launch(record, Urgency::Ahead).await?;
     record.state = State::Running;
+    record.started_at = Some(OffsetDateTime::now_utc());
     engine.save(record).await?;
     Ok(init)
 }

@@ -135,6 +135,7 @@ impl Launcher {
             claim: None,
             init_token: mint_token(),
             created_at: OffsetDateTime::now_utc(),
+            started_at: None,
             lifecycle: LifecycleSettings::default(),
             deleted: false,
         };

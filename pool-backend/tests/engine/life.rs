@@ -210,14 +210,15 @@ async fn a_killed_node_s_containers_are_adopted_as_they_are() {
     })
     .await;
     let number = workspace.summary().number;
-    let generation = workspace.summary().generation;
+    let before = workspace.summary();
     rig.warm("default").await;
     drop(workspace);
 
     rig.kill_and_start().await;
     let workspace = rig.get("demo");
     assert_eq!(workspace.summary().state, State::Running);
-    assert_eq!(workspace.summary().generation, generation);
+    assert_eq!(workspace.summary().generation, before.generation);
+    assert_eq!(workspace.summary().started_at, before.started_at);
     output(&workspace, "kill -0 $(cat pid)").await;
     let found = workspace.job(&job.id).await.unwrap();
     assert_eq!(found.status, init_protocol::JobStatus::Running);
@@ -283,4 +284,66 @@ async fn a_list_has_pages_and_a_filter() {
     assert_eq!(names(Some(ready), 1, 10), ["a", "c"]);
     // A list starts nothing.
     assert_eq!(rig.get("b").summary().state, State::Stopped);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_record_names_is_removed() {
+    let mut rig = Rig::new(&[("default", 1)]).await;
+    let (forgotten, behind, deleted) = tokio::join!(
+        rig.create("forgotten"),
+        rig.create("behind"),
+        rig.create("deleted")
+    );
+    rig.warm("default").await;
+    let record = |workspace| rig.volume(workspace).join("workspace.json");
+    let edit = |workspace, from: &str, to: &str| {
+        let text = std::fs::read_to_string(record(workspace)).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(record(workspace), text.replace(from, to)).unwrap();
+    };
+    // As if the process had died between the steps of a start, a deletion, a warm-up.
+    edit(&behind, "\"state\": \"running\"", "\"state\": \"starting\"");
+    edit(&behind, "\"generation\": 1", "\"generation\": 2");
+    edit(&deleted, "\"deleted\": false", "\"deleted\": true");
+    std::fs::remove_file(record(&forgotten)).unwrap();
+    let gone = [rig.volume(&forgotten), rig.volume(&deleted)];
+    drop((forgotten, behind, deleted));
+
+    rig.kill_and_start().await;
+    let behind = rig.get("behind");
+    assert_eq!(
+        (behind.summary().state, behind.summary().generation.0),
+        (State::Stopped, 2)
+    );
+    assert_eq!(rig.workspaces().list(&rig.owner, None, 1, 10).total, 1);
+    eventually("nothing of the others is left", || {
+        gone.iter().all(|volume| !volume.exists())
+    })
+    .await;
+    rig.warm("default").await;
+    // One warm container runs, and nothing else.
+    eventually("one network is left", || {
+        rig.leftovers()
+            .iter()
+            .filter(|line| line.starts_with("link"))
+            .count()
+            == 1
+    })
+    .await;
+    assert_eq!(output(&behind, "echo up").await, "up\n");
+    assert_eq!(behind.summary().generation.0, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_on_a_small_pool_is_served() {
+    let rig = Rig::new(&[("default", 3)]).await;
+    rig.warm("default").await;
+    let names: Vec<String> = (0..12).map(|n| format!("burst{n}")).collect();
+    let made = join_all(names.iter().map(|name| rig.create(name))).await;
+    let slugs: BTreeSet<_> = made.iter().map(|one| one.summary().slug).collect();
+    let numbers: BTreeSet<_> = made.iter().map(|one| one.summary().number).collect();
+    assert_eq!((slugs.len(), numbers.len()), (12, 12));
+    let said = join_all(made.iter().map(|one| output(one, "echo here"))).await;
+    assert!(said.iter().all(|text| text == "here\n"));
+    rig.warm("default").await;
 }
