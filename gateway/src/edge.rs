@@ -9,22 +9,22 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use fleet::directory::Route;
-use fleet::door::{ConnectError, Guard, PortChoice, Visit};
-use fleet::timing::{BODY_GRACE, BODY_SILENCE, WEBSOCKET_SILENCE};
-use http::header::{ACCEPT, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderValue, Method, Version};
+use fleet::door::{Guard, PortChoice, Visit};
+use fleet::id::Slug;
+use fleet::timing::{BODY_GRACE, BODY_SILENCE};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
 
 use crate::account::{Account, Metrics};
-use crate::classify::{self, Target, Via};
+use crate::classify::Target;
 use crate::config::GatewayConfig;
 use crate::forward::{self, Client};
-use crate::head;
 use crate::peer;
 use crate::reach::{Entered, Reach, Wish};
 use crate::refusal::{Format, Kind, Refusal};
@@ -48,25 +48,25 @@ pub(crate) struct Edge {
 
 /// One request on its way.
 pub(crate) struct Ctx {
-    account: Account,
-    target: Option<Target>,
+    pub account: Account,
+    pub target: Option<Target>,
     /// The host asked for, checked and lower case, with its port.
-    host: String,
-    tls: bool,
-    client: Option<IpAddr>,
-    visit: Visit,
-    format: Format,
+    pub host: String,
+    pub tls: bool,
+    pub client: Option<IpAddr>,
+    pub visit: Visit,
+    pub format: Format,
     /// A person's navigation may get the holding page.
-    navigation: bool,
-    body_started: Option<Instant>,
-    guard: Option<Guard>,
+    pub navigation: bool,
+    pub body_started: Option<Instant>,
+    pub guard: Option<Guard>,
     /// Where to, found by the filter for the first try.
-    peer: Option<Box<HttpPeer>>,
+    pub peer: Option<Box<HttpPeer>>,
     /// Past the filters: pingora will not go on with the connection after an error.
-    filtered: bool,
-    route: Option<Route>,
-    connect_failure: Arc<peer::Failure>,
-    refusal: Option<Refusal>,
+    pub filtered: bool,
+    pub route: Option<Route>,
+    pub connect_failure: Arc<peer::Failure>,
+    pub refusal: Option<Refusal>,
 }
 
 impl Ctx {
@@ -79,127 +79,12 @@ impl Ctx {
 }
 
 impl Edge {
-    /// Reads who asks for what; refuses what is refused before anybody is asked.
-    fn begin(&self, session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal> {
-        ctx.tls = session
-            .digest()
-            .is_some_and(|digest| digest.ssl_digest.is_some());
-        ctx.client = session
-            .client_addr()
-            .and_then(|address| address.as_inet().map(std::net::SocketAddr::ip));
-        let upgrade = session.is_upgrade_req();
-        let req = session.req_header_mut();
-        ctx.format = Format::of(&req.headers);
-        ctx.navigation = req.method == Method::GET && ctx.format == Format::Html;
-        if upgrade || asks_for_events(&req.headers) {
-            ctx.visit = Visit::Attached;
-            ctx.account.attached();
-        }
-        if req.version == Version::HTTP_2 {
-            self.check_h2(req)?;
-        }
-        self.classify(req, ctx)?;
-        if upgrade {
-            session.set_read_timeout(Some(WEBSOCKET_SILENCE));
-        }
-        Ok(())
-    }
-
-    /// What the strict reading of a head does for HTTP/1 and the h2 library leaves to us.
-    fn check_h2(&self, req: &RequestHeader) -> Result<(), Refusal> {
-        let bad =
-            |why: &str| Refusal::new(Kind::BadRequest, format!("The request was refused: {why}."));
-        if req.headers.len() > self.config.limits.headers {
-            return Err(head::Fault::TooLarge.into());
-        }
-        if matches!(req.method.as_str(), "TRACE" | "CONNECT" | "TRACK") {
-            return Err(head::Fault::Method.into());
-        }
-        if req.uri.scheme_str() != Some("https") {
-            return Err(bad("the scheme is not https"));
-        }
-        if req.headers.contains_key(http::header::TRANSFER_ENCODING) {
-            return Err(bad("HTTP/2 has no transfer encodings"));
-        }
-        if req
-            .headers
-            .get_all(http::header::CONTENT_LENGTH)
-            .iter()
-            .count()
-            > 1
-        {
-            return Err(bad("more than one Content-Length field"));
-        }
-        Ok(())
-    }
-
-    fn classify(&self, req: &mut RequestHeader, ctx: &mut Ctx) -> Result<(), Refusal> {
-        let authority = req.uri.authority().map(http::uri::Authority::as_str);
-        let field: &[u8] = match authority {
-            Some(authority) => authority.as_bytes(),
-            None => req.headers.get(HOST).map_or(b"", HeaderValue::as_bytes),
-        };
-        let via = if ctx.tls { Via::Tls } else { Via::Plain };
-        let host = classify::parse_host(field)?;
-        let target = classify::classify(
-            &host,
-            &self.config.domain,
-            via,
-            &self.config.forbidden_ports,
-        )?;
-        ctx.host = host.to_field();
-        let respelled = ctx.host.as_bytes() != field;
-        normalize(req, &ctx.host, respelled)
-            .map_err(|_| Refusal::new(Kind::BadRequest, "The request target is malformed."))?;
-
-        ctx.account.request_id = match (&target, req.headers.get("x-request-id")) {
-            (Target::Api, Some(id)) if forward::valid_request_id(id.as_bytes()) => {
-                String::from_utf8_lossy(id.as_bytes()).into_owned()
-            }
-            _ => forward::mint_request_id(),
-        };
-        match &target {
-            Target::Preview { slug, .. } => slug.as_str().clone_into(&mut ctx.account.target),
-            Target::Api => "api".clone_into(&mut ctx.account.target),
-            Target::Embed => {
-                return Err(Refusal::new(Kind::NotFound, "Embeds are not there yet."));
-            }
-            Target::Apex => return Err(self.landing()),
-            Target::Unknown => {
-                return Err(Refusal::new(Kind::NotFound, "Nothing has this address."));
-            }
-        }
-        ctx.target = Some(target);
-        Ok(())
-    }
-
-    fn landing(&self) -> Refusal {
-        let GatewayConfig {
-            domain,
-            public_https_port,
-            ..
-        } = &self.config;
-        let api = match public_https_port {
-            443 => format!("https://api.{domain}/"),
-            port => format!("https://api.{domain}:{port}/"),
-        };
-        let mut landing = Refusal::new(
-            Kind::NotFound,
-            "This is a fleeks server. Workspaces and the API have addresses of their own.",
-        );
-        landing.links.push(("API".to_owned(), api));
-        landing
-    }
-
     /// Gets the visitor into the workspace and remembers the guard.
     async fn enter(&self, ctx: &mut Ctx) -> Result<Box<HttpPeer>, Refusal> {
         let Some(Target::Preview { slug, port }) = &ctx.target else {
             return Ok(Box::new(peer::api(&self.api_socket, ctx.visit)?));
         };
-        let suffix = ctx.host.split_once(':').map(|(_, port)| format!(":{port}"));
-        let suffix = suffix.unwrap_or_default();
-        let domain = &self.config.domain;
-        let link = |port: u16| format!("//{port}--{slug}.{domain}{suffix}/");
+        let link = self.link(slug, &ctx.host);
         let wish = Wish {
             slug,
             port: port.map_or(PortChoice::Main, PortChoice::Number),
@@ -215,6 +100,19 @@ impl Edge {
         Ok(Box::new(peer))
     }
 
+    /// Makes addresses of a workspace's other ports, at the outer port that the visitor used.
+    pub fn link<'a>(
+        &'a self,
+        slug: &'a Slug,
+        host: &'a str,
+    ) -> impl Fn(u16) -> String + Sync + use<'a> {
+        move |port| {
+            let outer = host.split_once(':').map(|(_, outer)| outer);
+            let (colon, outer) = outer.map_or(("", ""), |outer| (":", outer));
+            format!("//{port}--{slug}.{}{colon}{outer}/", self.config.domain)
+        }
+    }
+
     /// Cuts off bodies that trickle. gRPC streams may be quiet; silence has its own bound.
     fn keeps_up(&self, session: &Session, ctx: &mut Ctx) -> bool {
         let started = *ctx.body_started.get_or_insert_with(Instant::now);
@@ -224,98 +122,6 @@ impl Edge {
         }
         let received = u64::try_from(session.body_bytes_read()).unwrap_or(u64::MAX);
         received >= elapsed.as_secs().saturating_mul(BODY_MIN_RATE)
-    }
-
-    /// What pingora's error means to a visitor. `None`: the visitor is gone.
-    fn explain(&self, error: &Error, ctx: &Ctx) -> Option<Refusal> {
-        use ErrorType as T;
-        let refusal = match (error.esource(), error.etype()) {
-            (ErrorSource::Downstream, T::ReadTimedout) => {
-                Refusal::new(Kind::BodyTooSlow, "The request's body came too slowly.")
-            }
-            (ErrorSource::Downstream, T::InvalidHTTPHeader | T::HTTPStatus(_)) => Refusal::new(
-                Kind::BadRequest,
-                "The request was refused: it is malformed.",
-            ),
-            (ErrorSource::Downstream, _) => return None,
-            (ErrorSource::Upstream, _) if ctx.target == Some(Target::Api) => Refusal::new(
-                Kind::Unavailable,
-                "The API cannot be reached at the moment; try again shortly.",
-            ),
-            (ErrorSource::Upstream, T::ReadTimedout | T::WriteTimedout | T::ConnectTimedout) => {
-                Refusal::new(Kind::AppTimeout, "The app did not answer in time.")
-            }
-            (ErrorSource::Upstream, _) => Refusal::new(
-                Kind::AppFailed,
-                "The app closed the connection or answered with something that is not HTTP.",
-            ),
-            (ErrorSource::Internal | ErrorSource::Unset, _) => {
-                tracing::warn!(%error, "a request failed inside the gateway");
-                Refusal::new(Kind::Internal, "Something went wrong on our side.")
-            }
-        };
-        Some(refusal)
-    }
-
-    /// What a failed connect means; a container that is gone means a stale route, and a retry.
-    fn connect_failed(&self, ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
-        let Some(failure) = ctx.connect_failure.take() else {
-            return error;
-        };
-        match failure {
-            ConnectError::NotListening(what) => {
-                ctx.refusal = Some(Refusal::not_listening(&what, |_| String::new()));
-                if let Some(refusal) = &mut ctx.refusal {
-                    refusal.links.clear();
-                }
-            }
-            ConnectError::TimedOut => {
-                let detail = "The workspace did not accept a connection in time.";
-                ctx.refusal = Some(Refusal::new(Kind::AppTimeout, detail));
-            }
-            ConnectError::Gone => {
-                if let Some(Target::Preview { slug, .. }) = &ctx.target {
-                    self.reach.routes.forget(slug);
-                }
-                ctx.refusal = Some(Refusal::unavailable());
-                error.set_retry(true);
-            }
-        }
-        error
-    }
-
-    /// Tells the visitor. Whether pingora may go on with the connection.
-    async fn tell(&self, session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> Result<()> {
-        ctx.account.refused = Some(refusal.kind);
-        if ctx.account.request_id.is_empty() {
-            ctx.account.request_id = forward::mint_request_id();
-        }
-        let told = refusal.render(ctx.format, &ctx.account.request_id);
-        let mut response = ResponseHeader::build(told.status, Some(told.headers.len()))?;
-        for (name, value) in told.headers {
-            response.insert_header(name, value)?;
-        }
-        let head = session.req_header().method == Method::HEAD;
-        let unread = !session.is_body_done();
-        if unread || ctx.filtered || refusal.kind.closes() {
-            session.set_keepalive(None);
-        }
-        let body = if head {
-            Bytes::new()
-        } else {
-            Bytes::from(told.body)
-        };
-        let downstream = session.as_downstream_mut();
-        downstream.write_response_header(Box::new(response)).await?;
-        downstream.write_response_body(body, true).await?;
-        let expects = session.get_header(http::header::EXPECT).is_some();
-        if unread && !expects && !session.is_http2() {
-            // Closing over unread bytes would reset the connection and lose the answer. Bounded by
-            // the drain timeout.
-            session.finish_body().await?;
-            let _ = session.drain_request_body().await;
-        }
-        Ok(())
     }
 }
 
@@ -496,39 +302,6 @@ impl ProxyHttp for Edge {
     }
 }
 
-/// Gives a request one spelling: origin-form, and our host where the visitor's was spelled
-/// otherwise.
-fn normalize(req: &mut RequestHeader, host: &str, respelled: bool) -> Result<()> {
-    if req.version == Version::HTTP_2 {
-        if respelled {
-            let mut parts = req.uri.clone().into_parts();
-            parts.authority = host.parse().ok();
-            if let Ok(uri) = http::Uri::from_parts(parts) {
-                req.set_uri(uri);
-            }
-            if req.headers.contains_key(HOST) {
-                req.insert_header(HOST, host)?;
-            }
-        }
-        return Ok(());
-    }
-    if head::absolute_authority(req.raw_path()).is_some() {
-        let path = req.uri.path_and_query().map_or("/", |path| path.as_str());
-        let path = path.to_owned();
-        let uri =
-            http::Uri::try_from(path).map_err(|_| Error::new_down(ErrorType::InvalidHTTPHeader))?;
-        req.set_uri(uri);
-    }
-    if respelled {
-        req.insert_header(HOST, host)?;
-    }
-    Ok(())
-}
-
-fn asks_for_events(headers: &HeaderMap) -> bool {
-    starts_with(headers.get(ACCEPT), b"text/event-stream")
-}
-
 fn is_event_stream(headers: &HeaderMap) -> bool {
     starts_with(headers.get(CONTENT_TYPE), b"text/event-stream")
 }
@@ -537,7 +310,8 @@ fn is_grpc(req: &RequestHeader) -> bool {
     starts_with(req.headers.get(CONTENT_TYPE), b"application/grpc")
 }
 
-fn starts_with(value: Option<&HeaderValue>, prefix: &[u8]) -> bool {
+/// Whether a field begins with `prefix`, in any case.
+pub(crate) fn starts_with(value: Option<&HeaderValue>, prefix: &[u8]) -> bool {
     value
         .and_then(|value| value.as_bytes().get(..prefix.len()))
         .is_some_and(|start| start.eq_ignore_ascii_case(prefix))

@@ -169,9 +169,10 @@ fn reaches_siblings(cookie: &[u8], domain: &str) -> bool {
     })
 }
 
-/// A request id that the API's callers may choose: it is logged and echoed, so it is plain.
+/// A request id that the API's callers may choose: it is logged and echoed, so it is plain. The
+/// node's listener has the same rule.
 pub(crate) fn valid_request_id(id: &[u8]) -> bool {
-    (8..=64).contains(&id.len())
+    (1..=64).contains(&id.len())
         && id
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
@@ -179,7 +180,7 @@ pub(crate) fn valid_request_id(id: &[u8]) -> bool {
 
 /// A new request id.
 pub(crate) fn mint_request_id() -> String {
-    format!("{:016x}", rand::random::<u64>())
+    format!("req_{:020x}", rand::random::<u128>() >> 48)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use http::Response;
 
 use crate::app::{self, full};
-use crate::client::{Client, post, request};
+use crate::client::{Client, post, raw, request, tls};
 use crate::house::{DOMAIN, House};
 
 #[tokio::test]
@@ -150,4 +150,54 @@ async fn connections_that_take_a_detour_are_reused_too() {
     }
     // The first one only taught the gateway where connections really go.
     assert_eq!(app.connections.load(SeqCst), 2);
+}
+
+#[tokio::test]
+async fn old_and_absolute_requests_are_understood() {
+    let house = House::new().await;
+    let app = app::mirror().await;
+    let workspace = house.workspace(app.address).await;
+    let host = workspace.host();
+    let old = format!("GET /old HTTP/1.0\r\nHost: {host}\r\n\r\n");
+    let answer = raw(tls(&house, &["http/1.1"], &host).await, old.as_bytes()).await;
+    assert!(answer.contains("\r\n\r\nGET /old HTTP/1.1\n"), "{answer}");
+    let absolute =
+        format!("GET https://{host}/abs?x=1 HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    // No ALPN at all is HTTP/1.
+    let answer = raw(tls(&house, &[], &host).await, absolute.as_bytes()).await;
+    assert!(
+        answer.contains("\r\n\r\nGET /abs?x=1 HTTP/1.1\n"),
+        "{answer}"
+    );
+    assert!(answer.contains(&format!("\nhost: {host}\n")), "{answer}");
+}
+
+#[tokio::test]
+async fn an_answer_without_a_body_and_one_to_head_keep_the_connection() {
+    let house = House::new().await;
+    let app = app::serve(|request| async move {
+        let mut response = Response::new(full(match request.uri().path() {
+            "/empty" => "",
+            _ => "text",
+        }));
+        if request.uri().path() == "/empty" {
+            *response.status_mut() = http::StatusCode::NO_CONTENT;
+        }
+        response
+    })
+    .await;
+    let workspace = house.workspace(app.address).await;
+    for mut client in [Client::h1(&house).await, Client::h2(&house).await] {
+        for _ in 0..2 {
+            assert_eq!(client.get(&workspace.host(), "/empty").await.status, 204);
+            let mut head = request(&workspace.host(), "/", &[]);
+            *head.method_mut() = http::Method::HEAD;
+            let answer = client.answer(head).await;
+            assert_eq!((answer.header("content-length"), &*answer.text), ("4", ""));
+            let mut head = request("www.fleeks.localhost", "/", &[]);
+            *head.method_mut() = http::Method::HEAD;
+            let answer = client.answer(head).await;
+            assert_eq!((answer.status.as_u16(), &*answer.text), (404, ""));
+        }
+    }
 }
