@@ -8,6 +8,7 @@ pub(crate) mod gate;
 mod handle;
 pub(crate) mod launch;
 pub(crate) mod ports;
+pub(crate) mod turns;
 mod wake;
 
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub(crate) use handle::{Handle, Identity, Order, Status};
 pub(crate) use wake::ensure_running;
 
 use self::gate::Gate;
-use self::launch::Urgency;
+use self::turns::Urgency;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
 use crate::init_client::InitClient;

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::driver::launch::{AHEAD, Urgency};
+use crate::driver::turns::{AHEAD, Urgency};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::init_client::InitClient;

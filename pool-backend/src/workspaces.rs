@@ -6,19 +6,9 @@
 mod files;
 mod jobs;
 pub(crate) mod path;
+mod types;
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use bytes::Bytes;
-use fleet::directory::WakeCause;
-use fleet::door::Visit;
-use fleet::id::{
-    ContainerId, Generation, JobId, OwnerId, ProjectId, Slug, TemplateName, WorkspaceId,
-};
-use fleet::lifecycle::{ApiStatus, State};
-use futures_util::stream::BoxStream;
-use time::OffsetDateTime;
 
 use crate::driver::gate::Pass;
 use crate::driver::{self, Handle, Order};
@@ -27,6 +17,14 @@ use crate::error::{Error, ErrorKind};
 use crate::init_client::{InitClient, InitError};
 use crate::node::Node;
 use crate::runtime::{OciId, Usage};
+use fleet::directory::WakeCause;
+use fleet::door::Visit;
+use fleet::id::{ContainerId, Generation, OwnerId, ProjectId, TemplateName, WorkspaceId};
+use fleet::lifecycle::ApiStatus;
+
+pub use types::{
+    ByteStream, Command, FileInfo, FileKind, Job, Page, PoolStatus, Summary, WriteOptions,
+};
 
 /// All workspaces of this node. Cheap to clone.
 #[derive(Clone)]
@@ -40,96 +38,6 @@ pub struct Workspace {
     node: Arc<Node>,
     handle: Arc<Handle>,
 }
-
-/// What is known of a workspace without asking its container.
-#[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the vocabulary's words")]
-pub struct Summary {
-    pub id: WorkspaceId,
-    pub project: ProjectId,
-    pub number: u32,
-    pub container: ContainerId,
-    pub slug: Slug,
-    pub template: TemplateName,
-    pub languages: Vec<String>,
-    pub limits: crate::config::Limits,
-    pub state: State,
-    pub generation: Generation,
-    pub created_at: OffsetDateTime,
-    /// When its container last started; none while it has none.
-    pub started_at: Option<OffsetDateTime>,
-    pub last_activity_at: OffsetDateTime,
-}
-
-/// One page of a list.
-#[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "plain")]
-pub struct Page<T> {
-    pub items: Vec<T>,
-    pub total: usize,
-}
-
-/// A shell line to run.
-#[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "plain")]
-pub struct Command {
-    pub command: String,
-    /// As the user wrote it; relative to or within `/workspace`, or any absolute path inside.
-    pub working_dir: String,
-    pub environment: Vec<(String, String)>,
-    pub timeout: Option<Duration>,
-}
-
-/// A job with its output, decoded lossily as UTF-8 and bounded (head and tail).
-#[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the API's words")]
-pub struct Job {
-    pub id: JobId,
-    pub command: String,
-    pub status: init_protocol::JobStatus,
-    pub exit_code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-    pub started_at: OffsetDateTime,
-    pub completed_at: Option<OffsetDateTime>,
-    pub duration: Option<Duration>,
-}
-
-/// What stands at a path.
-#[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the API's words")]
-pub struct FileInfo {
-    /// Relative to `/workspace`, no leading slash; the root itself is empty.
-    pub path: String,
-    pub kind: FileKind,
-    pub size: u64,
-    /// Permission bits, e.g. 0o644.
-    pub mode: u32,
-    pub created_at: OffsetDateTime,
-    pub modified_at: OffsetDateTime,
-}
-
-/// A file's type; sockets, FIFOs and devices are listed as `Other` and never opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "plain")]
-pub enum FileKind {
-    File,
-    Directory,
-    Symlink,
-    Other,
-}
-
-/// How to write a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct WriteOptions {
-    /// Permission bits; default 0644 or those of the file replaced.
-    pub mode: Option<u32>,
-    /// Fail with `Conflict` when something is there.
-    pub exclusive: bool,
-}
-
-/// File content on its way.
-pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
 
 impl Workspaces {
     pub(crate) fn new(node: Arc<Node>) -> Self {
@@ -447,15 +355,4 @@ fn is_unheard(error: &InitError) -> bool {
             Io::ConnectionRefused | Io::HostUnreachable | Io::NetworkUnreachable
         )
     )
-}
-
-/// One template's pool.
-#[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "plain")]
-pub struct PoolStatus {
-    pub template: TemplateName,
-    pub target: u32,
-    pub ready: u32,
-    pub hits: u64,
-    pub misses: u64,
 }

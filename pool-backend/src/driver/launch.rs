@@ -14,9 +14,9 @@ use fleet::record::{LifecycleSettings, RecordStore, WorkspaceRecord};
 use fleet::timing;
 use init_protocol::CONTROL_PORT;
 use time::OffsetDateTime;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{Instant, interval_at};
 
+use super::turns::{Turns, Urgency};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
 use crate::init_client::InitClient;
@@ -25,21 +25,8 @@ use crate::runtime::{ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeErro
 use crate::template::{Template, Templates};
 use crate::volume::Volume;
 
-/// Starts that somebody waits for, at once; more wait their turn.
-const AWAITED: usize = 8;
-/// Starts ahead of demand, at once.
-pub(crate) const AHEAD: u32 = 2;
 /// Letters of an init token: 160 bits.
 const TOKEN_LETTERS: usize = 32;
-
-/// Who a start is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Urgency {
-    /// Somebody waits.
-    Awaited,
-    /// A refill: gives way to the others.
-    Ahead,
-}
 
 /// See the module.
 pub(crate) struct Launcher {
@@ -55,10 +42,7 @@ pub(crate) struct Launcher {
     /// For dev servers that check the Host header.
     pub(crate) domain: String,
     owned: DashSet<OciId>,
-    awaited: Semaphore,
-    ahead: Semaphore,
-    /// Awaited starts underway or waiting.
-    waiting: watch::Sender<usize>,
+    turns: Turns,
 }
 
 /// What a launcher is made of.
@@ -87,9 +71,7 @@ impl Launcher {
             init: parts.init,
             domain: parts.domain,
             owned: DashSet::new(),
-            awaited: Semaphore::new(AWAITED),
-            ahead: Semaphore::new(AHEAD as usize),
-            waiting: watch::Sender::new(0),
+            turns: Turns::new(),
         }
     }
 
@@ -176,7 +158,7 @@ impl Launcher {
         urgency: Urgency,
     ) -> Result<InitClient, Error> {
         let template = self.template(&record.template)?;
-        let _turn = self.turn(urgency).await?;
+        let _turn = self.turns.take(urgency).await?;
         let id = self.id_of(record);
         self.owned.insert(id.clone());
         let launched = self.try_launch(&id, record, &template).await;
@@ -311,58 +293,6 @@ impl Launcher {
         ));
         environment.sort();
         environment
-    }
-
-    /// Waits for a place among those who start. Refills let all that somebody waits for go
-    /// first, but not for ever.
-    async fn turn(&self, urgency: Urgency) -> Result<Turn<'_>, Error> {
-        let closed = |_| Error::new(ErrorKind::Internal, "shutting down");
-        match urgency {
-            Urgency::Awaited => {
-                let waiting = Waiting::enter(&self.waiting);
-                let permit = timeout(timing::WAKE_DEADLINE, self.awaited.acquire())
-                    .await
-                    .map_err(|_| {
-                        Error::new(ErrorKind::NotReady, "too many workspaces start at once")
-                    })?
-                    .map_err(closed)?;
-                Ok(Turn {
-                    _permit: permit,
-                    _waiting: Some(waiting),
-                })
-            }
-            Urgency::Ahead => {
-                let permit = self.ahead.acquire().await.map_err(closed)?;
-                let mut waiting = self.waiting.subscribe();
-                // Elapsed: the others had their advantage.
-                let _ = timeout(timing::REFILL_YIELD, waiting.wait_for(|count| *count == 0)).await;
-                Ok(Turn {
-                    _permit: permit,
-                    _waiting: None,
-                })
-            }
-        }
-    }
-}
-
-struct Turn<'a> {
-    _permit: tokio::sync::SemaphorePermit<'a>,
-    _waiting: Option<Waiting<'a>>,
-}
-
-/// One awaited start more, until dropped.
-struct Waiting<'a>(&'a watch::Sender<usize>);
-
-impl<'a> Waiting<'a> {
-    fn enter(count: &'a watch::Sender<usize>) -> Self {
-        count.send_modify(|count| *count += 1);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count = count.saturating_sub(1));
     }
 }
 

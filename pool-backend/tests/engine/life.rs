@@ -347,3 +347,60 @@ async fn a_burst_on_a_small_pool_is_served() {
     assert!(said.iter().all(|text| text == "here\n"));
     rig.warm("default").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_fails_says_why_and_is_tried_again_later() {
+    let rig = Rig::new(&[]).await;
+    let workspace = rig.create("demo").await;
+    write(&workspace, "kept", "yes").await;
+    workspace.stop().await.unwrap();
+    let data = rig.volume(&workspace).join("data");
+    let aside = rig.volume(&workspace).join("aside");
+    std::fs::rename(&data, &aside).unwrap();
+    let error = workspace.execute(shell("true")).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotReady, "{error}");
+    assert_eq!(workspace.summary().state, State::Failed);
+    assert_eq!(workspace.problem(), Some(error.message));
+    assert_eq!(rig.route(&workspace).await.unwrap().state, State::Failed);
+    std::fs::rename(&aside, &data).unwrap();
+    let began = Instant::now();
+    loop {
+        match workspace.execute(shell("cat kept")).await {
+            Ok(job) => break assert_eq!(job.stdout, "yes"),
+            Err(error) => assert_eq!(error.kind, ErrorKind::NotReady),
+        }
+        assert!(began.elapsed().as_secs() < 20);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(workspace.problem(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_amid_creates_leaves_nothing_running() {
+    let mut rig = Rig::new(&[("default", 2)]).await;
+    let (workspaces, owner) = (rig.workspaces(), rig.owner.clone());
+    let creating = tokio::spawn(async move {
+        let names: Vec<String> = (0..10).map(|n| format!("p{n}")).collect();
+        let creates = names.iter().map(|name| {
+            let (project, template) = (name.parse().unwrap(), "default".parse().unwrap());
+            let (workspaces, owner) = (&workspaces, &owner);
+            async move { workspaces.create(owner, &project, &template).await.is_ok() }
+        });
+        join_all(creates).await
+    });
+    eventually("some are made", || {
+        rig.workspaces().list(&rig.owner, None, 1, 1).total > 2
+    })
+    .await;
+    rig.shut_down().await;
+    assert_eq!(rig.leftovers(), Vec::<String>::new());
+    creating.abort();
+    let _ = creating.await;
+    rig.start().await;
+    let page = rig.workspaces().list(&rig.owner, None, 1, 20);
+    assert!(
+        page.items.iter().all(|one| one.state == State::Stopped),
+        "{:?}",
+        page.items
+    );
+}

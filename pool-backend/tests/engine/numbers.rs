@@ -8,11 +8,12 @@ use crate::rig::{Rig, eventually, output, read, write};
 #[ignore = "prints numbers"]
 async fn numbers() {
     let began = Instant::now();
-    let mut rig = Rig::new(&[("default", 8)]).await;
+    let warm = std::env::var("FLEEKS_TEST_WARM").map_or(8, |count| count.parse().unwrap());
+    let mut rig = Rig::new(&[("default", warm)]).await;
     println!("start          {:?}", began.elapsed());
     let began = Instant::now();
     rig.warm("default").await;
-    println!("8 warm         {:?}", began.elapsed());
+    println!("all warm       {:?}", began.elapsed());
     let mut warm = Vec::new();
     for n in 0..8 {
         let began = Instant::now();

@@ -1,0 +1,95 @@
+//! Whose turn it is to start a container: few at once, and those that somebody waits for before
+//! those that fill pools.
+//!
+//! Must never happen here: a refill that keeps somebody waiting, or one that waits for ever.
+
+use fleet::timing;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::time::timeout;
+
+use crate::error::{Error, ErrorKind};
+
+/// Starts that somebody waits for, at once; more wait their turn.
+const AWAITED: usize = 8;
+/// Starts ahead of demand, at once.
+pub(crate) const AHEAD: u32 = 2;
+
+/// Who a start is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Somebody waits.
+    Awaited,
+    /// A refill: gives way to the others.
+    Ahead,
+}
+
+/// See the module.
+pub(crate) struct Turns {
+    awaited: Semaphore,
+    ahead: Semaphore,
+    /// Awaited starts underway or waiting.
+    waiting: watch::Sender<usize>,
+}
+
+impl Turns {
+    pub(crate) fn new() -> Self {
+        Self {
+            awaited: Semaphore::new(AWAITED),
+            ahead: Semaphore::new(AHEAD as usize),
+            waiting: watch::Sender::new(0),
+        }
+    }
+
+    /// Waits for a place among those who start. Refills let all that somebody waits for go
+    /// first, but not for ever.
+    pub(crate) async fn take(&self, urgency: Urgency) -> Result<Turn<'_>, Error> {
+        let closed = |_| Error::new(ErrorKind::Internal, "shutting down");
+        match urgency {
+            Urgency::Awaited => {
+                let waiting = Waiting::enter(&self.waiting);
+                let permit = timeout(timing::WAKE_DEADLINE, self.awaited.acquire())
+                    .await
+                    .map_err(|_| {
+                        Error::new(ErrorKind::NotReady, "too many workspaces start at once")
+                    })?
+                    .map_err(closed)?;
+                Ok(Turn {
+                    _permit: permit,
+                    _waiting: Some(waiting),
+                })
+            }
+            Urgency::Ahead => {
+                let permit = self.ahead.acquire().await.map_err(closed)?;
+                let mut waiting = self.waiting.subscribe();
+                // Elapsed: the others had their advantage.
+                let _ = timeout(timing::REFILL_YIELD, waiting.wait_for(|count| *count == 0)).await;
+                Ok(Turn {
+                    _permit: permit,
+                    _waiting: None,
+                })
+            }
+        }
+    }
+}
+
+/// Held while a container starts.
+pub(crate) struct Turn<'a> {
+    _permit: SemaphorePermit<'a>,
+    _waiting: Option<Waiting<'a>>,
+}
+
+/// One awaited start more, until dropped.
+struct Waiting<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiting<'a> {
+    fn enter(count: &'a watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
