@@ -73,6 +73,10 @@ pub const JOB_LONGEST: Duration = Duration::from_secs(3600);
 pub const RUNTIME_COMMAND: Duration = Duration::from_secs(20);
 /// Between two looks at a cgroup whose processes are dying.
 pub const CGROUP_POLL: Duration = Duration::from_millis(2);
+/// Links whose namespaces were taken away are gone by themselves within this.
+pub const LINKS_GONE: Duration = Duration::from_secs(5);
+/// Between two looks at them.
+pub const LINKS_POLL: Duration = Duration::from_millis(10);
 /// Between SIGTERM and SIGKILL of a job that is stopped or timed out.
 pub const JOB_KILL_GRACE: Duration = Duration::from_secs(2);
 /// Known listening ports of a container are refreshed after this, in the background.

@@ -21,6 +21,14 @@ pub use layout::{Capabilities, Layout, Version};
 const TOP: &str = "fleeks";
 const CPU_PERIOD_MICROS: u64 = 100_000;
 
+/// Which limits this machine can apply, without an instance: for the doctor.
+///
+/// # Errors
+/// What the system said.
+pub fn capabilities() -> io::Result<Capabilities> {
+    Ok(Layout::detect()?.capabilities())
+}
+
 /// The cgroups of one instance.
 #[derive(Debug, Clone)]
 pub struct Cgroups {

@@ -14,9 +14,11 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use fleet::id::InstanceId;
+use fleet::timing;
 use parking_lot::Mutex;
 use rtnetlink::Handle;
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
 pub use address::GATEWAY;
 
@@ -238,12 +240,29 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Refused`].
     pub async fn close(&self) -> Result<(), NetworkError> {
+        // The kernel takes many namespaces and their links away at once, much faster than link
+        // after link.
         for id in self.list().await? {
-            self.release(&id).await?;
+            let path = link::netns_path(id.as_str());
+            link::remove_netns(&path).map_err(|error| NetworkError::Refused {
+                action: "remove a network namespace",
+                reason: error.to_string(),
+            })?;
         }
-        // Links whose alias was never set.
-        for (name, _) in link::links(&self.host, self.link_prefix().as_str()).await? {
-            link::remove_link(&self.host, &name).await?;
+        let patience = Instant::now() + timing::LINKS_GONE;
+        loop {
+            let left = link::links(&self.host, self.link_prefix().as_str()).await?;
+            if left.is_empty() {
+                break;
+            }
+            if Instant::now() < patience {
+                tokio::time::sleep(timing::LINKS_POLL).await;
+                continue;
+            }
+            // Somebody still holds their namespaces.
+            for (name, _) in left {
+                link::remove_link(&self.host, &name).await?;
+            }
         }
         rules::remove(&self.instance).await
     }

@@ -95,12 +95,10 @@ impl Layout {
             swap: self
                 .controllers
                 .get("memory")
-                .is_some_and(|(version, mount)| {
-                    match version {
-                        Version::One => mount.join("memory.memsw.limit_in_bytes").exists(),
-                        // The root has no limit files; those below always do unless swap is off.
-                        Version::Two => Path::new("/proc/swaps").exists(),
-                    }
+                .is_some_and(|(version, mount)| match version {
+                    Version::One => mount.join("memory.memsw.limit_in_bytes").exists(),
+                    // Where the kernel counts no swap, refusing it is taken as done.
+                    Version::Two => true,
                 }),
             cpu: self.controllers.get("cpu").is_some_and(|(version, mount)| {
                 *version == Version::Two || mount.join("cpu.cfs_quota_us").exists()

@@ -1,7 +1,7 @@
 //! What runc and runsc have in common: a program with OCI's command line, a state root, bundles
 //! and cgroups.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fleet::id::InstanceId;
 use serde::Deserialize;
@@ -20,6 +20,7 @@ pub struct OciProgram {
     kind: RuntimeKind,
     instance: InstanceId,
     program: PathBuf,
+    state: PathBuf,
     /// Options before the command.
     options: Vec<String>,
     path_variable: String,
@@ -66,6 +67,7 @@ impl OciProgram {
             kind,
             instance: settings.instance,
             program,
+            state,
             options: all_options,
             // runc looks for criu there.
             path_variable: format!("{}/bin:/usr/sbin:/sbin:{path}", settings.prefix.display()),
@@ -224,13 +226,7 @@ impl OciProgram {
             .kill(id.as_str())
             .await
             .map_err(io("kill a container"))?;
-        let action = "delete a container";
-        let mut command = self.command(None);
-        command.args(["delete", "--force", id.as_str()]);
-        let output = command::run(command, action, Capture::Both).await?;
-        if !output.status.success() {
-            return Err(command::failed(action, &output, ""));
-        }
+        self.forget(id).await?;
         self.cgroups
             .remove(id.as_str())
             .await
@@ -238,10 +234,45 @@ impl OciProgram {
         self.bundles.remove(id).map_err(io("remove a bundle"))
     }
 
+    /// Makes the program forget a container whose processes are dead.
+    async fn forget(&self, id: &OciId) -> Result<(), RuntimeError> {
+        if self.kind == RuntimeKind::Runsc {
+            // `runsc delete` waits until somebody reaped the sandbox, seconds where process 1 is
+            // slow at that. Beyond its processes a sandbox is a few files.
+            return remove_named(&self.state, id.as_str()).map_err(|source| RuntimeError::Io {
+                context: "delete a container's state",
+                source,
+            });
+        }
+        let action = "delete a container";
+        let mut command = self.command(None);
+        command.args(["delete", "--force", id.as_str()]);
+        let output = command::run(command, action, Capture::Both).await?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(command::failed(action, &output, ""))
+    }
+
     /// See [`super::Runtime::close`].
     pub fn close(&self) {
         self.cgroups.close();
     }
+}
+
+/// Removes the files of `directory` whose names contain `part`.
+fn remove_named(directory: &Path, part: &str) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().contains(part) {
+            continue;
+        }
+        match std::fs::remove_file(entry.path()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn parse<T: serde::de::DeserializeOwned>(

@@ -1,12 +1,12 @@
 //! Starting, asking, removing, and what is left when somebody dies in between.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use pool_backend::config::{Limits, RuntimeChoice};
 use pool_backend::runtime::{ContainerStatus, Rootfs};
 
-use crate::rig::{Rig, wait_for};
+use crate::rig::{Rig, outcome_in, wait_for};
 
 pub async fn a_container_comes_and_goes(rig: Rig) {
     let sandbox = rig.start("a", "echo hello; exit 3").await;
@@ -132,4 +132,57 @@ pub async fn what_a_killed_node_left_is_found(rig: Rig) {
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
     rig.close().await;
+}
+
+/// What a template's own root may look like: whatever it is, plus the mount points.
+pub async fn a_directory_is_a_root(rig: Rig) {
+    let root = rig.data_dir.join("root");
+    for name in [
+        "bin",
+        "dev",
+        "etc",
+        "proc",
+        "run",
+        "sys",
+        "tmp",
+        "var/tmp",
+        "workspace",
+    ] {
+        std::fs::create_dir_all(root.join(name)).unwrap();
+    }
+    for name in ["etc/hostname", "etc/hosts", "etc/resolv.conf"] {
+        std::fs::write(root.join(name), "").unwrap();
+    }
+    for program in ["/bin/sh", "/bin/mv", "/bin/sleep", "/bin/ls", "/bin/cat"] {
+        copy_with_libraries(program, &root);
+    }
+    let address = rig.network.mint_address().await.unwrap();
+    let script = "ls / | cat; cat /etc/hostname";
+    let mut spec = rig.spec("a", script, address, Limits::default());
+    spec.rootfs = Rootfs::Directory(root.clone());
+    let netns = rig.network.prepare(&spec.id, address).await.unwrap();
+    rig.runtime.start(&spec).await.unwrap();
+    netns.keep();
+    let outcome = outcome_in(&spec.volume).await;
+    assert_eq!(outcome.code, 0, "{}", outcome.output);
+    assert!(
+        outcome.output.ends_with("workspace-a\n"),
+        "{}",
+        outcome.output
+    );
+    assert!(!outcome.output.contains("usr"), "{}", outcome.output);
+    rig.close().await;
+}
+
+fn copy_with_libraries(program: &str, root: &Path) {
+    let libraries = Command::new("ldd").arg(program).output().unwrap().stdout;
+    let libraries = String::from_utf8(libraries).unwrap();
+    let libraries = libraries
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'));
+    for file in libraries.chain([program]) {
+        let to = root.join(file.trim_start_matches('/'));
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(file, to).unwrap();
+    }
 }

@@ -14,6 +14,7 @@ mod egress;
 mod inside;
 mod life;
 mod limits;
+mod measure;
 mod rig;
 mod world;
 
@@ -40,6 +41,7 @@ macro_rules! cases {
 cases!(
     life::a_container_comes_and_goes,
     life::others_are_not_seen,
+    life::a_directory_is_a_root,
     life::a_failed_start_leaves_nothing,
     life::what_a_killed_node_left_is_found,
     inside::only_the_volume_can_be_written,

@@ -178,16 +178,21 @@ impl Drop for Rig {
 
 impl Sandbox {
     pub async fn outcome(&self) -> Outcome {
-        let file = self.volume.join(".code");
-        wait_for("the script's end", || file.exists()).await;
-        Outcome {
-            code: std::fs::read_to_string(&file)
-                .unwrap()
-                .trim()
-                .parse()
-                .unwrap(),
-            output: std::fs::read_to_string(self.volume.join(".output")).unwrap(),
-        }
+        outcome_in(&self.volume).await
+    }
+}
+
+/// What the script of a volume's container did.
+pub async fn outcome_in(volume: &Path) -> Outcome {
+    let file = volume.join(".code");
+    wait_for("the script's end", || file.exists()).await;
+    Outcome {
+        code: std::fs::read_to_string(&file)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap(),
+        output: std::fs::read_to_string(volume.join(".output")).unwrap(),
     }
 }
 

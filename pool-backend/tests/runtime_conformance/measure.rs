@@ -1,0 +1,95 @@
+//! Not cases: numbers, for people. `cargo test … -- --ignored --nocapture measure`.
+
+use std::time::{Duration, Instant};
+
+use fleet::id::{ContainerId, Generation};
+use pool_backend::config::{Limits, RuntimeChoice};
+use pool_backend::runtime::OciId;
+
+use crate::rig::Rig;
+
+fn print(what: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |part: usize| times[(times.len() - 1) * part / 100].as_secs_f64() * 1000.0;
+    println!(
+        "{what}: p50 {:.1} ms, p95 {:.1} ms, max {:.1} ms",
+        at(50),
+        at(95),
+        at(100)
+    );
+}
+
+async fn measure(choice: RuntimeChoice, count: usize) {
+    let rig = Rig::new(choice).await;
+    let (mut networks, mut starts, mut releases, mut removes) = (vec![], vec![], vec![], vec![]);
+    let mut running = Vec::new();
+    for number in 0..count {
+        let address = rig.network.mint_address().await.unwrap();
+        let spec = rig.spec(&format!("c{number}"), "true", address, Limits::default());
+        let started = Instant::now();
+        let netns = rig.network.prepare(&spec.id, address).await.unwrap();
+        networks.push(started.elapsed());
+        let started = Instant::now();
+        rig.runtime.start(&spec).await.unwrap();
+        starts.push(started.elapsed());
+        netns.keep();
+        running.push(spec.id);
+    }
+    let mut memory = 0;
+    for id in &running {
+        memory += rig.runtime.usage(id).await.unwrap().memory_bytes;
+    }
+    let started = Instant::now();
+    rig.runtime.list().await.unwrap();
+    println!("{choice:?}: list of {count}: {:?}", started.elapsed());
+    for id in running {
+        let started = Instant::now();
+        rig.runtime.remove(&id).await.unwrap();
+        removes.push(started.elapsed());
+        let started = Instant::now();
+        rig.network.release(&id).await.unwrap();
+        releases.push(started.elapsed());
+    }
+    print(&format!("{choice:?}: network"), networks);
+    print(&format!("{choice:?}: start"), starts);
+    print(&format!("{choice:?}: remove"), removes);
+    print(&format!("{choice:?}: network release"), releases);
+    println!(
+        "{choice:?}: idle memory, shell and sleep: {} KiB",
+        memory / count as u64 / 1024
+    );
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints numbers"]
+async fn measure_runc() {
+    measure(RuntimeChoice::Runc, 30).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints numbers"]
+async fn measure_runsc() {
+    measure(RuntimeChoice::Runsc, 30).await;
+}
+
+/// More networks than a bridge could hold.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints numbers"]
+async fn measure_a_thousand_networks() {
+    let rig = Rig::new(RuntimeChoice::Runc).await;
+    let mut times = Vec::new();
+    for _ in 0..1100 {
+        let id = OciId::new(&rig.instance, &ContainerId::mint(), Generation(1));
+        let address = rig.network.mint_address().await.unwrap();
+        let started = Instant::now();
+        rig.network.prepare(&id, address).await.unwrap().keep();
+        times.push(started.elapsed());
+    }
+    let late = times.split_off(1000);
+    print("first thousand networks", times);
+    print("the hundred after", late);
+    let started = Instant::now();
+    rig.close().await;
+    println!("all removed in {:?}", started.elapsed());
+}
