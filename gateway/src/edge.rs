@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -116,12 +117,9 @@ impl Edge {
     /// Cuts off bodies that trickle. gRPC streams may be quiet; silence has its own bound.
     fn keeps_up(&self, session: &Session, ctx: &mut Ctx) -> bool {
         let started = *ctx.body_started.get_or_insert_with(Instant::now);
-        let elapsed = started.elapsed();
-        if elapsed < BODY_GRACE || session.was_upgraded() || is_grpc(session.req_header()) {
-            return true;
-        }
-        let received = u64::try_from(session.body_bytes_read()).unwrap_or(u64::MAX);
-        received >= elapsed.as_secs().saturating_mul(BODY_MIN_RATE)
+        session.was_upgraded()
+            || is_grpc(session.req_header())
+            || is_fast_enough(started.elapsed(), session.body_bytes_read())
     }
 }
 
@@ -302,6 +300,12 @@ impl ProxyHttp for Edge {
     }
 }
 
+/// Whether a body of which `received` bytes came in `elapsed` may go on.
+fn is_fast_enough(elapsed: Duration, received: usize) -> bool {
+    let received = u64::try_from(received).unwrap_or(u64::MAX);
+    elapsed < BODY_GRACE || received >= elapsed.as_secs().saturating_mul(BODY_MIN_RATE)
+}
+
 fn is_event_stream(headers: &HeaderMap) -> bool {
     starts_with(headers.get(CONTENT_TYPE), b"text/event-stream")
 }
@@ -315,4 +319,18 @@ pub(crate) fn starts_with(value: Option<&HeaderValue>, prefix: &[u8]) -> bool {
     value
         .and_then(|value| value.as_bytes().get(..prefix.len()))
         .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_may_be_slow_at_first_but_not_forever() {
+        let second = Duration::from_secs(1);
+        assert!(is_fast_enough(BODY_GRACE - second, 0));
+        assert!(!is_fast_enough(BODY_GRACE, 30));
+        assert!(is_fast_enough(BODY_GRACE, 30 * 128));
+        assert!(!is_fast_enough(BODY_GRACE * 100, 30 * 128));
+    }
 }

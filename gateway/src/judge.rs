@@ -5,7 +5,7 @@
 
 use fleet::door::Visit;
 use fleet::timing::WEBSOCKET_SILENCE;
-use http::header::{ACCEPT, HOST};
+use http::header::{ACCEPT, HOST, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
@@ -29,7 +29,9 @@ impl Edge {
         ctx.client = session
             .client_addr()
             .and_then(|address| address.as_inet().map(std::net::SocketAddr::ip));
-        let upgrade = session.is_upgrade_req();
+        // Other upgrades (h2c) are not passed on.
+        let upgrade =
+            session.is_upgrade_req() && starts_with(session.get_header(UPGRADE), b"websocket");
         let req = session.req_header_mut();
         ctx.format = Format::of(&req.headers);
         ctx.navigation = req.method == Method::GET && ctx.format == Format::Html;

@@ -8,7 +8,7 @@ use fleet::directory::Route;
 use fleet::door::{Admission, Door, Guard, PortChoice, Visit};
 use fleet::id::{Slug, WorkspaceId};
 use fleet::lifecycle::State;
-use fleet::timing::{DISAGREEMENT, HOLDING_PAGE_AFTER};
+use fleet::timing::{DISAGREEMENT, HOLDING_PAGE_AFTER, WAKE_DEADLINE};
 use tokio::time::Instant;
 
 use crate::refusal::{Kind, Refusal};
@@ -58,8 +58,16 @@ impl Reach {
         }
     }
 
-    /// Gets in, waking the workspace if it sleeps. Ends by the wake's deadline.
+    /// Gets in, waking the workspace if it sleeps. Ends by the wake's deadline, also for who joins
+    /// one wake after another.
     pub async fn enter(&self, wish: &Wish<'_>) -> Result<Entered, Refusal> {
+        match tokio::time::timeout(WAKE_DEADLINE, self.keep_trying(wish)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(too_late()),
+        }
+    }
+
+    async fn keep_trying(&self, wish: &Wish<'_>) -> Result<Entered, Refusal> {
         for attempt in 0..ATTEMPTS {
             if attempt > 1 {
                 // Door and directory disagree: one of them is a moment behind.
@@ -161,12 +169,16 @@ fn may_be_open(state: State) -> bool {
     }
 }
 
+fn too_late() -> Refusal {
+    let detail = "The workspace did not wake in time; try again shortly.";
+    Refusal::new(Kind::WakeTimeout, detail)
+}
+
 fn refusal(error: WakeError, workspace: &WorkspaceId) -> Refusal {
     match error {
         WakeError::TimedOut => {
             tracing::warn!(%workspace, "wake deadline");
-            let detail = "The workspace did not wake in time; try again shortly.";
-            Refusal::new(Kind::WakeTimeout, detail)
+            too_late()
         }
         WakeError::Failed(why) => Refusal::new(Kind::WakeFailed, why),
         WakeError::Absent => Refusal::no_workspace(),

@@ -101,7 +101,7 @@ impl Wakes {
                 tokio::spawn(async move {
                     let result = pilot.fly().await;
                     // First off the board, so that who comes now starts a new flight.
-                    pilot.wakes.flights.remove(&pilot.workspace);
+                    drop(pilot);
                     landed.send_replace(Some(result));
                 });
                 flight
@@ -129,11 +129,17 @@ impl Drop for Waiting {
     }
 }
 
-/// Carries one wake through.
+/// Carries one wake through; the flight is off the board when it is dropped, whatever happened.
 struct Pilot {
     wakes: Arc<Wakes>,
     workspace: WorkspaceId,
     slug: Slug,
+}
+
+impl Drop for Pilot {
+    fn drop(&mut self) {
+        self.wakes.flights.remove(&self.workspace);
+    }
 }
 
 impl Pilot {
