@@ -2,18 +2,18 @@
 //!
 //! | stage | what it does |
 //! |---|---|
-//! | [`accept`] | listeners, connection caps per client and in all, drain |
-//! | [`connection`] | handshake and header deadlines; HTTP/1 heads judged on their raw bytes by [`head`] |
-//! | [`wire`] | the socket as pingora wants it; rations HTTP/2 control frames |
-//! | [`edge`] | pingora's `ProxyHttp`; calls the stages below |
-//! | [`judge`] | who asks for what; refusals before anybody is asked |
-//! | [`classify`] | `Host` → preview, API, embed, nothing. Pure |
-//! | [`reach`] | [`routes`] (cached slugs) → [`wake`] (single flight) → door |
-//! | [`peer`] | upstreams, with every timeout set and one pool per container generation |
-//! | [`forward`] | header fields: who the visitor is, cookies |
-//! | [`refusal`] | the only map from what went wrong to what a visitor is told; [`page`] is its HTML |
-//! | [`tell`] | errors of pingora and of connects, told to the visitor |
-//! | [`account`] | counts, on drop |
+//! | `accept` | listeners, connection caps per client and in all, drain |
+//! | `connection` | handshake and header deadlines; HTTP/1 heads judged on their raw bytes by `head` |
+//! | `wire` | the socket as pingora wants it; rations HTTP/2 control frames |
+//! | `edge` | pingora's `ProxyHttp`; calls the stages below |
+//! | `judge` | who asks for what; refusals before anybody is asked |
+//! | `classify` | `Host` → preview, API, embed, nothing. Pure |
+//! | `reach` | `routes` (cached slugs) → `wake` (single flight) → door |
+//! | `peer` | upstreams, with every timeout set and one pool per container generation |
+//! | `forward` | header fields: who the visitor is, cookies |
+//! | `refusal` | the only map from what went wrong to what a visitor is told; `page` is its HTML |
+//! | `tell` | errors of pingora and of connects, told to the visitor |
+//! | `account` | counts, on drop |
 //!
 //! Websockets are pingora's own: after the 101 it copies bytes both ways and never re-encodes, and
 //! its timeouts are then the silence of both ends. A stage of ours (`upgrade`) comes when pings,
