@@ -115,13 +115,21 @@ impl Volume {
         .await
     }
 
-    /// Counts what it takes up. Costs a walk over all of it.
+    /// Counts what it takes up, job logs included: what is inside can fill both. Costs a walk over
+    /// all of it.
     ///
     /// # Errors
     /// What the file system said.
     pub async fn usage(&self) -> io::Result<VolumeUsage> {
-        let data = self.data();
-        blocking(move || tree::usage(&data)).await
+        let (data, jobs) = (self.data(), self.jobs());
+        blocking(move || {
+            let (data, jobs) = (tree::usage(&data)?, tree::usage(&jobs)?);
+            Ok(VolumeUsage {
+                bytes: data.bytes + jobs.bytes,
+                entries: data.entries + jobs.entries,
+            })
+        })
+        .await
     }
 }
 

@@ -136,9 +136,59 @@ fn copy(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
     }
     if metadata.is_dir() && depth > 0 {
         std::fs::create_dir_all(to)?;
+        prune(from, to)?;
         for entry in std::fs::read_dir(from)?.flatten() {
             copy(&entry.path(), &to.join(entry.file_name()), depth - 1)?;
         }
     }
     Ok(())
+}
+
+/// Removes what an earlier copy left that the host has no more: a distrusted certificate must not
+/// live on inside.
+fn prune(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(to)?.flatten() {
+        if std::fs::symlink_metadata(from.join(entry.file_name())).is_ok() {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_follow_the_host() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        std::fs::create_dir(&from).unwrap();
+        std::fs::write(from.join("a"), "1").unwrap();
+        std::fs::write(from.join("b"), "1").unwrap();
+        copy(&from, &to, DEEPEST).unwrap();
+        std::fs::remove_file(from.join("a")).unwrap();
+        std::fs::write(from.join("b"), "2").unwrap();
+        copy(&from, &to, DEEPEST).unwrap();
+        assert!(!to.join("a").exists());
+        assert_eq!(std::fs::read(to.join("b")).unwrap(), b"2");
+    }
+
+    #[test]
+    fn secrets_stay_outside() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        std::fs::create_dir(&from).unwrap();
+        std::fs::write(from.join("secret"), "1").unwrap();
+        let mode = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(from.join("secret"), mode).unwrap();
+        std::os::unix::fs::symlink("/etc/shadow", from.join("link")).unwrap();
+        copy(&from, &to, DEEPEST).unwrap();
+        assert_eq!(std::fs::read_dir(&to).unwrap().count(), 0);
+    }
 }

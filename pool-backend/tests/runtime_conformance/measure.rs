@@ -93,3 +93,33 @@ async fn measure_a_thousand_networks() {
     rig.close().await;
     println!("all removed in {:?}", started.elapsed());
 }
+
+/// A pool's refill: several at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints numbers"]
+async fn measure_many_at_once() {
+    for (choice, count) in [(RuntimeChoice::Runc, 200), (RuntimeChoice::Runsc, 40)] {
+        let rig = std::sync::Arc::new(Rig::new(choice).await);
+        let started = Instant::now();
+        let workers: Vec<_> = (0..4)
+            .map(|worker| {
+                let rig = rig.clone();
+                tokio::spawn(async move {
+                    for number in 0..count / 4 {
+                        rig.start(&format!("c{worker}-{number}"), "true").await;
+                    }
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker.await.unwrap();
+        }
+        println!(
+            "{choice:?}: {count} started, 4 at once, in {:?}",
+            started.elapsed()
+        );
+        let started = Instant::now();
+        std::sync::Arc::into_inner(rig).unwrap().close().await;
+        println!("{choice:?}: all removed in {:?}", started.elapsed());
+    }
+}
