@@ -3,16 +3,15 @@
     make try                            against the `make up` that answers, or one of its own for the while
     make try ARGS='--runtime runc'      the arguments go to that one of its own
 
-The platform is found at FLEEKS_BASE_URL (http://127.0.0.1:8080), its key and CA in FLEEKS_DATA_DIR
-(/var/lib/fleeks); FLEEKS_API_KEY wins over the key there.
+FLEEKS_BASE_URL (http://127.0.0.1:8080) and FLEEKS_DATA_DIR (/var/lib/fleeks) say where to look.
 """
 
 import contextlib
+import json
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,8 @@ import urllib.request
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+BASE_URL = "http://127.0.0.1:8080"
+DATA_DIR = "/var/lib/fleeks"
 READY_SECONDS = 120
 SNIPPET_SECONDS = 120
 ANSWER_SECONDS = 30
@@ -30,9 +31,9 @@ STOP_SECONDS = 30
 
 
 def main():
-    base = os.environ.get("FLEEKS_BASE_URL", "http://127.0.0.1:8080")
+    base = os.environ.get("FLEEKS_BASE_URL", BASE_URL)
     if healthy(base):
-        data_dir = Path(os.environ.get("FLEEKS_DATA_DIR", "/var/lib/fleeks"))
+        data_dir = Path(os.environ.get("FLEEKS_DATA_DIR", DATA_DIR))
         say(f"using the platform that answers at {base}")
         attempt(base, data_dir)
     else:
@@ -43,8 +44,8 @@ def main():
 def attempt(base, data_dir):
     ca = data_dir / "ca.pem"
     if not ca.exists():
-        fail(f"there is no {ca}: set FLEEKS_DATA_DIR to the platform's --data-dir")
-    url = preview_url(run_snippet(base, api_key(data_dir)))
+        fail(f"there is no {ca}: set FLEEKS_DATA_DIR to the --data-dir of the platform at {base}")
+    url = preview_url(run_snippet(base, data_dir))
     say(f"the snippet printed {url}")
     fetch(url, "--cacert", str(ca))
     twin = urllib.parse.urlsplit(url)
@@ -53,15 +54,20 @@ def attempt(base, data_dir):
     say("works")
 
 
-def run_snippet(base, key):
+def run_snippet(base, data_dir):
     blocks = re.findall(r"^```python\n(.*?)^```", (CHECKOUT / "README.md").read_text(), re.M | re.S)
     snippets = [block for block in blocks if "fleeks_sdk" in block]
     if not snippets:
         fail("README.md has no Python snippet that uses fleeks_sdk")
-    environment = os.environ | {"FLEEKS_BASE_URL": base, "FLEEKS_API_KEY": key, "PYTHONUNBUFFERED": "1"}
+    snippet = snippets[0]
+    for default, here in [(BASE_URL, base), (f"{DATA_DIR}/", f"{data_dir}/")]:
+        if default not in snippet:
+            fail(f"the README's snippet no longer names {default}")
+        snippet = snippet.replace(default, here)
+    environment = os.environ | {"NO_PROXY": "*", "PYTHONUNBUFFERED": "1"}
     try:
         ran = subprocess.run(
-            [sys.executable, "-c", snippets[0]], env=environment, timeout=SNIPPET_SECONDS,
+            [sys.executable, "-c", snippet], env=environment, timeout=SNIPPET_SECONDS,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
         )
     except subprocess.TimeoutExpired:
@@ -101,43 +107,32 @@ def fetch(url, *options):
         time.sleep(0.1)
 
 
-def api_key(data_dir):
-    if key := os.environ.get("FLEEKS_API_KEY"):
-        return key
-    try:
-        return (data_dir / "api-key").read_text().strip()
-    except OSError as error:
-        fail(f"{error}: set FLEEKS_DATA_DIR to the platform's --data-dir, or FLEEKS_API_KEY")
-
-
 @contextlib.contextmanager
 def platform_of_our_own(arguments):
     program = os.environ.get("FLEEKS_BIN", CHECKOUT / "target/release/fleeks")
-    http, https = free_ports(2)
-    base = f"http://127.0.0.1:{http}"
     scratch = Path(tempfile.mkdtemp(prefix="fleeks-try-"))
-    log = scratch / "log"
-    command = [program, "up", "--data-dir", scratch / "data", "--http", f"127.0.0.1:{http}",
-               "--https", f"127.0.0.1:{https}", "--pool", "python=1", *arguments]
-    say(f"none answers; starting one at {base}")
+    data_dir, log, ready = scratch / "data", scratch / "log", scratch / "ready.json"
+    command = [program, "up", "--data-dir", data_dir, "--http", "127.0.0.1:0", "--https", "127.0.0.1:0",
+               "--pool", "python=1", "--ready-file", ready, *arguments]
+    say("no platform answers; starting one")
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     good = False
     try:
         until = time.monotonic() + READY_SECONDS
-        while not healthy(base):
+        while not ready.exists():
             if process.poll() is not None:
                 fail(f"fleeks up ended with {process.returncode}")
             if time.monotonic() > until:
                 fail(f"fleeks up was not ready within {READY_SECONDS} s")
-            time.sleep(0.1)
-        yield base, scratch / "data"
+            time.sleep(0.05)
+        yield f"http://{json.loads(ready.read_text())['http']}", data_dir
         good = True
     finally:
         stop(process)
         if not good:
-            sys.stderr.write(f"try: the end of its log:\n{log.read_text(errors='replace')[-4000:]}\n")
-        subprocess.run([program, "down", "--data-dir", scratch / "data"], stdin=subprocess.DEVNULL,
+            sys.stderr.write(f"try: its log ends:\n{log.read_text(errors='replace')[-4000:]}\n")
+        subprocess.run([program, "down", "--data-dir", data_dir], stdin=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL, timeout=STOP_SECONDS, check=False)
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -149,12 +144,6 @@ def stop(process):
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def free_ports(count):
-    with contextlib.ExitStack() as held:
-        listeners = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [listener.getsockname()[1] for listener in listeners]
 
 
 def healthy(base):
