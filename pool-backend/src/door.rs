@@ -172,6 +172,10 @@ impl Connect for Connector {
                     return Ok(stream);
                 }
                 Tried::Refused => {}
+                // Where nobody answers, waiting for the other way may be in vain too.
+                Tried::Silent if !self.handle.check(self.gate.generation).await => {
+                    return Err(ConnectError::Gone);
+                }
                 Tried::Silent => silent = true,
             }
         }

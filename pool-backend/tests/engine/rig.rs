@@ -13,7 +13,7 @@ use fleet::instance::DataDir;
 use futures_util::{StreamExt as _, stream};
 use pool_backend::config::{Limits, NodeConfig, RuntimeChoice};
 use pool_backend::node::Node;
-use pool_backend::workspaces::{ByteStream, Command, Job, WriteOptions};
+use pool_backend::workspaces::{ByteStream, Command, Job, Summary, WriteOptions};
 use pool_backend::{Error, Workspace, Workspaces};
 
 /// Longest wait for a condition.
@@ -252,8 +252,8 @@ pub async fn read(workspace: &Workspace, path: &str) -> Result<Vec<u8>, Error> {
 /// Kills the container's PID 1 from the outside, as an out-of-memory kill would; returns when it is
 /// dead.
 pub async fn kill_container(workspace: &Workspace) {
-    let id = workspace.summary().id;
-    let pid = find_container(id.as_str()).expect("a container that has the volume");
+    let summary = workspace.summary();
+    let pid = find_container(&summary).expect("a container that has the volume");
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     let pid = pid.as_raw_nonzero();
@@ -265,36 +265,27 @@ pub async fn kill_container(workspace: &Workspace) {
 }
 
 /// The host's pid of what is PID 1 in the namespace that has this volume; of the sandbox for runsc.
-fn find_container(workspace: &str) -> Option<i32> {
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<i32>().ok())
-        else {
-            continue;
-        };
-        let read =
-            |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        if is_runsc() {
-            let line = read("cmdline");
-            // The gofer has the volume's mount, the sandbox belongs to the gofer's parent.
-            if line.starts_with("runsc-gofer") && read("mountinfo").contains(workspace) {
-                return Some(pid);
+fn find_container(summary: &Summary) -> Option<i32> {
+    let letters = summary.container.as_str().trim_start_matches("cnt_");
+    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .find(|pid| {
+            let read = |file: &str| {
+                let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+                String::from_utf8_lossy(&bytes).replace('\0', " ")
+            };
+            if is_runsc() {
+                let line = read("cmdline");
+                return line.starts_with("runsc-sandbox") && line.contains(letters);
             }
-            continue;
-        }
-        let status = read("status");
-        let inner = status.lines().find(|line| line.starts_with("NSpid:"));
-        let is_first = inner.is_some_and(|line| {
-            let ids: Vec<&str> = line.split_whitespace().skip(1).collect();
-            ids.len() > 1 && ids.last() == Some(&"1")
-        });
-        if is_first && read("mountinfo").contains(workspace) {
-            return Some(pid);
-        }
-    }
-    None
+            let status = read("status");
+            let inner = status.lines().find(|line| line.starts_with("NSpid:"));
+            let is_first = inner.is_some_and(|line| {
+                let ids: Vec<&str> = line.split_whitespace().skip(1).collect();
+                ids.len() > 1 && ids.last() == Some(&"1")
+            });
+            is_first && read("mountinfo").contains(summary.id.as_str())
+        })
 }
 
 fn leftovers(instance: &InstanceId, home: &Path) -> Vec<String> {
