@@ -23,12 +23,15 @@ use crate::config::Limits;
 /// Host threads that the sandbox itself needs beside one for each of the container's.
 const OWN_THREADS: u32 = 128;
 
-const OPTIONS: [&str; 4] = [
+const OPTIONS: [&str; 5] = [
     "--platform=systrap",
     "--network=sandbox",
     // Files written inside must be seen outside.
     "--overlay2=none",
     "--ignore-cgroups",
+    // Counts when a sandbox starts: one that starts without it cannot be checkpointed as long as
+    // any of its connections is open or was so lately.
+    "--net-disconnect-ok",
 ];
 
 /// See the module.
