@@ -11,7 +11,6 @@ pub fn error(text: &str) {
     eprintln!("fleeks: {text}");
 }
 
-
 /// A line of output.
 pub fn line(text: &str) {
     println!("{text}");
