@@ -71,6 +71,7 @@ pub async fn there_is_no_privilege(rig: Rig) {
             attempt mknod /tmp/null c 1 3
             attempt dmesg
         }
+        grep NoNewPrivs: /proc/self/status | grep -v 1
         cp /usr/bin/id /tmp/id; chmod 6755 /tmp/id; /tmp/id -u
         ulimit -n; ulimit -c"#;
     let outcome = rig.run("a", script).await;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use pool_backend::config::{Limits, RuntimeChoice};
-use pool_backend::runtime::{ContainerStatus, Rootfs};
+use pool_backend::runtime::{ContainerStatus, Rootfs, User};
 
 use crate::rig::{Rig, outcome_in, wait_for};
 
@@ -131,6 +131,25 @@ pub async fn what_a_killed_node_left_is_found(rig: Rig) {
         }
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
+    rig.close().await;
+}
+
+pub async fn another_user_can_be_configured(rig: Rig) {
+    let address = rig.network.mint_address().await.unwrap();
+    let script = "id -u; cat /run/fleeks/init.json > /dev/null && echo x > /run/fleeks/jobs/1 && \
+                  echo x > /tmp/x && python -c 'print(1)'";
+    let mut spec = rig.spec("a", script, address, Limits::default());
+    spec.user = User {
+        uid: 12_345,
+        gid: 12_345,
+    };
+    for directory in [&spec.volume, &spec.jobs] {
+        std::os::unix::fs::chown(directory, Some(12_345), Some(12_345)).unwrap();
+    }
+    let netns = rig.network.prepare(&spec.id, address).await.unwrap();
+    rig.runtime.start(&spec).await.unwrap();
+    netns.keep();
+    assert_eq!(outcome_in(&spec.volume).await.output, "12345\n1\n");
     rig.close().await;
 }
 

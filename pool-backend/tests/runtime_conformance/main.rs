@@ -42,6 +42,7 @@ cases!(
     life::a_container_comes_and_goes,
     life::others_are_not_seen,
     life::a_directory_is_a_root,
+    life::another_user_can_be_configured,
     life::a_failed_start_leaves_nothing,
     life::what_a_killed_node_left_is_found,
     inside::only_the_volume_can_be_written,
