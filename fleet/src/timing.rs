@@ -28,6 +28,8 @@ pub const REFUSED_BODY: Duration = Duration::from_secs(5);
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Connecting to a container on this machine.
 pub const CONNECT: Duration = Duration::from_secs(3);
+/// A container that was silent for this long is suspected to be dead; its runtime is asked.
+pub const SUSPICION: Duration = Duration::from_millis(500);
 /// TLS handshake of a visitor.
 pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
 /// All header bytes of a request, counted from its first byte or from accept.
@@ -121,6 +123,7 @@ const _: () = {
     assert!(shorter(ROUTE_POLL, WAKE_DEADLINE));
     assert!(shorter(HOLDING_PAGE_AFTER, WAKE_DEADLINE));
     assert!(shorter(CONNECT, WAKE_DEADLINE));
+    assert!(shorter(SUSPICION, CONNECT));
     assert!(shorter(PORTS_FRESH, PORTS_STALE));
     assert!(shorter(START_LOOK, INIT_READY));
     assert!(shorter(DRAIN_LOOK, DRAIN));

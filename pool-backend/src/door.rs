@@ -56,8 +56,9 @@ impl Door for NodeDoor {
             return Ok(Admission::Asleep);
         };
         handle.touch();
+        let by_choice = port == PortChoice::Main && handle.preview_port.get().is_none();
         Ok(match choose(&handle, &gate, port).await {
-            Choice::Port(port) => Admission::Admitted(guard(handle, gate, port, pass)),
+            Choice::Port(port) => Admission::Admitted(guard(handle, gate, port, by_choice, pass)),
             Choice::Nothing(nothing) => Admission::NotListening(nothing),
             Choice::Dead => Admission::Asleep,
         })
@@ -87,7 +88,11 @@ async fn choose(handle: &Arc<Handle>, gate: &Arc<Gate>, wanted: PortChoice) -> C
     if let Some(port) = gate.ports.cached().and_then(|known| pick(&known, wanted)) {
         return Choice::Port(port);
     }
-    match gate.ports.refresh().await {
+    let asked = tokio::select! {
+        asked = gate.ports.refresh() => asked,
+        () = handle.death_after_silence(gate.generation) => return Choice::Dead,
+    };
+    match asked {
         Ok(known) => match pick(&known, wanted) {
             Some(port) => Choice::Port(port),
             None => Choice::Nothing(NotListening {
@@ -119,7 +124,7 @@ fn pick(known: &Known, wanted: Option<u16>) -> Option<u16> {
     }
 }
 
-fn guard(handle: Arc<Handle>, gate: Arc<Gate>, port: u16, pass: Pass) -> Guard {
+fn guard(handle: Arc<Handle>, gate: Arc<Gate>, port: u16, by_choice: bool, pass: Pass) -> Guard {
     let address = SocketAddrV4::new(gate.address, port);
     Guard {
         port,
@@ -130,6 +135,7 @@ fn guard(handle: Arc<Handle>, gate: Arc<Gate>, port: u16, pass: Pass) -> Guard {
                 handle,
                 gate,
                 address,
+                by_choice,
             }),
         },
         visit: Box::new(pass),
@@ -141,6 +147,8 @@ struct Connector {
     handle: Arc<Handle>,
     gate: Arc<Gate>,
     address: SocketAddrV4,
+    /// The port is our choice, not the visitor's.
+    by_choice: bool,
 }
 
 /// What became of one way.
@@ -158,6 +166,15 @@ impl Connect for Connector {
         if !self.gate.is_open() {
             return Err(ConnectError::Gone);
         }
+        tokio::select! {
+            connected = self.try_both_ways() => connected,
+            () = self.handle.death_after_silence(self.gate.generation) => Err(ConnectError::Gone),
+        }
+    }
+}
+
+impl Connector {
+    async fn try_both_ways(&self) -> Result<TcpStream, ConnectError> {
         let port = self.address.port();
         let first = self.gate.way(port);
         let second = match first {
@@ -172,19 +189,13 @@ impl Connect for Connector {
                     return Ok(stream);
                 }
                 Tried::Refused => {}
-                // Where nobody answers, waiting for the other way may be in vain too.
-                Tried::Silent if !self.handle.check(self.gate.generation).await => {
-                    return Err(ConnectError::Gone);
-                }
                 Tried::Silent => silent = true,
             }
         }
         self.gate.failed(port);
         Err(self.explain(silent).await)
     }
-}
 
-impl Connector {
     async fn try_way(&self, way: Way) -> Tried {
         match way {
             Way::Direct => {
@@ -211,6 +222,12 @@ impl Connector {
     /// Why neither way led in.
     async fn explain(&self, silent: bool) -> ConnectError {
         match self.gate.ports.refresh().await {
+            // The app moved to another port: who asks for the main one again gets there.
+            Ok(known)
+                if self.by_choice && known.main.is_some_and(|main| main != self.address.port()) =>
+            {
+                ConnectError::Gone
+            }
             Ok(known) if !silent => ConnectError::NotListening(NotListening {
                 port: Some(self.address.port()),
                 listening: known.numbers(),

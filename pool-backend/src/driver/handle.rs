@@ -197,6 +197,15 @@ impl Handle {
             Ok(Ok(true)) | Err(_)
         )
     }
+
+    /// Returns when a container that stays silent turns out to be dead; never if it lives. For
+    /// those who wait for its answer.
+    pub(crate) async fn death_after_silence(&self, generation: Generation) {
+        tokio::time::sleep(timing::SUSPICION).await;
+        if self.check(generation).await {
+            std::future::pending().await
+        }
+    }
 }
 
 fn gone() -> Error {

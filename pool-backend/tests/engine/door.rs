@@ -134,6 +134,38 @@ async fn a_visitor_notices_a_dead_container() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_moves_is_found_again() {
+    let rig = Rig::new(&[]).await;
+    let workspace = rig.create("demo").await;
+    serve(&workspace, "0.0.0.0", 3000).await;
+    let before = admitted(&rig, &workspace, PortChoice::Main).await;
+    let named = admitted(&rig, &workspace, PortChoice::Number(3000)).await;
+    let job = &workspace.jobs().await.unwrap()[0];
+    workspace.stop_job(&job.id).await.unwrap();
+    workspace
+        .start_job(shell("exec python3 -m http.server 5173"))
+        .await
+        .unwrap();
+    // Who was let in to the old port is told: sent away to ask again, or what listens instead.
+    let moved = async {
+        loop {
+            match before.upstream.connector.connect().await {
+                Err(ConnectError::Gone) => break,
+                Err(ConnectError::NotListening(nothing)) => assert_eq!(nothing.port, Some(3000)),
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    timeout(Duration::from_secs(20), moved).await.unwrap();
+    let after = admitted(&rig, &workspace, PortChoice::Main).await;
+    assert_eq!(after.port, 5173);
+    match named.upstream.connector.connect().await.unwrap_err() {
+        ConnectError::NotListening(nothing) => assert_eq!(nothing.listening, [5173]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_workspaces_with_one_port_are_apart() {
     let rig = Rig::new(&[]).await;
     let (one, other) = tokio::join!(rig.create("one"), rig.create("other"));
