@@ -54,7 +54,7 @@ fn stories() -> Vec<Story> {
         calm!(streams::websocket_echoes),
         calm!(streams::events_arrive_one_by_one),
         own!(streams::bodies_pass_through),
-        own!(streams::a_gib_passes_through),
+        own!(streams::a_gib_passes_through).soak(),
         own!(durable::files_outlive_everything),
         own!(durable::a_job_outlives_a_kill),
         own!(durable::a_kill_in_a_burst_leaves_nothing),

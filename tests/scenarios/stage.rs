@@ -72,9 +72,7 @@ pub fn tell(arguments: &Arguments, stories: Vec<Story>) -> ExitCode {
             let name = format!("{}::{}", runtime.name(), story.name);
             let (plot, stage) = (story.plot, stage.clone());
             let trial = Trial::test(name, move || {
-                stage
-                    .tell(plot)
-                    .map_err(|error| Failed::from(format!("{error:?}")))
+                stage.tell(plot).map_err(|error| Failed::from(told(&error)))
             });
             trials.push(trial.with_ignored_flag(!story.everyday.contains(&runtime)));
         }
@@ -86,8 +84,9 @@ pub fn tell(arguments: &Arguments, stories: Vec<Story>) -> ExitCode {
             clean = false;
             let _ = writeln!(
                 std::io::stderr(),
-                "the {} platform did not end well: {error:?}",
-                stage.runtime.name()
+                "the {} platform did not end well: {}",
+                stage.runtime.name(),
+                told(&error)
             );
         }
     }
@@ -95,6 +94,12 @@ pub fn tell(arguments: &Arguments, stories: Vec<Story>) -> ExitCode {
         true => conclusion.exit_code(),
         false => ExitCode::FAILURE,
     }
+}
+
+/// An error and its causes, outermost first, without the backtrace.
+fn told(error: &anyhow::Error) -> String {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    causes.join("\n  because: ")
 }
 
 fn runtimes() -> Vec<Runtime> {
@@ -128,7 +133,7 @@ impl Stage {
         let opened = slot.get_or_insert_with(|| {
             World::open(self.runtime)
                 .map(Arc::new)
-                .map_err(|error| format!("{error:?}"))
+                .map_err(|error| told(&error))
         });
         opened
             .clone()
