@@ -1,8 +1,11 @@
 //! What is measured, and how. Each measurement is bounded in count and in time.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use fleeks_tests::traces::Traces;
 use fleeks_tests::workspace::text;
 use fleeks_tests::{Api, Runtime, Workspace, World, apps, memory, raw, wait};
 use serde_json::{Value, json};
@@ -172,6 +175,12 @@ fn sizes(world: &World, report: &mut Report) -> Result<()> {
         aim,
         all / u64::from(WARM),
     );
+    report.size(
+        runtime,
+        "a warm container (its control group, kernel memory included)",
+        "–",
+        cgroups(&traces) / u64::from(WARM),
+    );
     // Under gVisor init lives in the sandbox's memory and cannot be told apart from outside.
     if let Some(largest) = inits.iter().max() {
         report.size(runtime, "init (resident, the largest)", "≤ 3", *largest);
@@ -179,11 +188,32 @@ fn sizes(world: &World, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// Memory charged to the instance's outermost control groups.
+fn cgroups(traces: &Traces) -> u64 {
+    let inner = |path: &PathBuf| {
+        path.parent()
+            .is_some_and(|parent| traces.cgroups.iter().any(|other| other == parent))
+    };
+    let charged = |path: &PathBuf| {
+        let files = ["memory.current", "memory.usage_in_bytes"];
+        let text = files
+            .iter()
+            .find_map(|file| fs::read_to_string(path.join(file)).ok())?;
+        text.trim().parse::<u64>().ok()
+    };
+    traces
+        .cgroups
+        .iter()
+        .filter(|path| !inner(path))
+        .filter_map(charged)
+        .sum()
+}
+
 /// Waits until the pool has what it is told to have.
 fn pool_is_full(api: &Api) -> Result<()> {
     let start = Instant::now();
     wait::until_true("the pool to fill", Duration::from_secs(60), || {
-        let answer = api.get("/api/v1/sdk/pools")?.ok()?;
+        let answer = api.get("/api/v1/pools")?.ok()?;
         let pools = answer["pools"].as_array().context("no pools")?;
         let full = |pool: &Value| -> Result<bool> {
             let number = |field: &str| {

@@ -160,5 +160,6 @@ pub fn progress(runtime: Runtime, what: &str) {
 
 /// Says on standard error what went wrong.
 pub fn complain(error: &anyhow::Error) {
-    let _ = writeln!(std::io::stderr(), "fleeks-bench: {error:?}");
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let _ = writeln!(std::io::stderr(), "fleeks-bench: {}", causes.join(": "));
 }
