@@ -36,8 +36,12 @@ pub fn files_outlive_everything(runtime: Runtime) -> Result<()> {
         check(&world, &workspace, "nothing")?;
         workspace.restart()?;
         check(&world, &workspace, "a restart of the container")?;
+        has_all_kinds_of_traces(&world)?;
         world.terminate()?;
         world.start()?;
+        // A visit starts the container around its volume; the app is the user's to start again.
+        let visit = Curl::new(&world, Version::H2, &url)?.send()?;
+        ensure!(visit.status == 502, "{visit:?}");
         check(&world, &workspace, "a restart of the platform")?;
         world.kill()?;
         world.start()?;
@@ -54,6 +58,51 @@ pub fn files_outlive_everything(runtime: Runtime) -> Result<()> {
         );
     }
     world.stop()
+}
+
+/// Only where they are seen while it runs does their absence after it mean something.
+fn has_all_kinds_of_traces(world: &World) -> Result<()> {
+    let traces = world.traces()?;
+    let seen = [
+        traces.processes.len(),
+        traces.netns.len(),
+        traces.links.len(),
+        traces.tables.len(),
+        traces.cgroups.len(),
+    ];
+    ensure!(!seen.contains(&0), "not all kinds are seen: {traces}");
+    Ok(())
+}
+
+/// After a kill, `fleeks down` takes away what runs, and keeps what was written.
+pub fn down_takes_everything_away(runtime: Runtime) -> Result<()> {
+    let mut world = World::builder(runtime).pool("python", 1).open()?;
+    let workspace = world.workspace("python")?;
+    workspace.write("kept.txt", "kept")?;
+    workspace.background("sleep 300")?;
+    world.kill()?;
+    has_all_kinds_of_traces(&world)?;
+    world.down()?;
+    let left = world.traces()?;
+    ensure!(left.is_empty(), "left behind by `fleeks down`:\n{left}");
+    world.start()?;
+    ensure!(workspace.sh("cat kept.txt")? == "kept");
+    drop(workspace);
+    world.stop()
+}
+
+/// A second platform on the same data dir says so and goes, and the first does not mind.
+pub fn one_platform_per_data_dir(world: &World) -> Result<()> {
+    let workspace = world.workspace("python")?;
+    let told = world.second()?;
+    ensure!(!told.status.success(), "a second platform started");
+    ensure!(
+        told.stderr.contains("in use") || told.stderr.contains("runs"),
+        "{}",
+        told.stderr
+    );
+    ensure!(workspace.sh("echo fine")? == "fine");
+    Ok(())
 }
 
 /// A background job does not notice that the platform was killed and came back.

@@ -59,6 +59,8 @@ fn stories() -> Vec<Story> {
         own!(durable::a_job_outlives_a_kill),
         own!(durable::a_kill_in_a_burst_leaves_nothing),
         own!(durable::many_kills).soak(),
+        own!(durable::down_takes_everything_away),
+        calm!(durable::one_platform_per_data_dir),
         calm!(isolation::no_way_to_neighbours_host_or_metadata),
         calm!(isolation::nothing_of_the_host_is_seen),
         calm!(isolation::pip_install_flask).everyday(&[Runtime::Runsc]),

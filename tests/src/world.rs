@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use crate::api::Api;
 use crate::plot::Plot;
+use crate::process::Finished;
 use crate::traces::Traces;
 use crate::workspace::Workspace;
 use crate::{process, wait};
@@ -272,6 +273,24 @@ impl World {
                 self.log_tail()
             )
         })
+    }
+
+    /// `fleeks down` on a platform that was killed.
+    pub fn down(&self) -> Result<()> {
+        let mut command = Command::new(binary()?);
+        command.arg("down").arg("--data-dir").arg(self.data_dir());
+        command.args(["--prefix", &prefix()]);
+        process::run(command, GONE)?.success()?;
+        Ok(())
+    }
+
+    /// What a second `fleeks up` on the same data dir says at its end.
+    pub fn second(&self) -> Result<Finished> {
+        let mut command = Command::new(binary()?);
+        command.arg("up").arg("--data-dir").arg(self.data_dir());
+        command.args(["--https", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        command.args(["--runtime", self.runtime.name(), "--prefix", &prefix()]);
+        process::run(command, Duration::from_secs(20))
     }
 
     /// [`Self::terminate`], and then the world's end.
