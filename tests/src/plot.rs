@@ -43,10 +43,17 @@ impl Plot {
         &self.path
     }
 
-    /// Notes what a later run needs to clear this world away.
-    pub(crate) fn note_instance(&self, instance: &str) -> Result<()> {
-        Ok(fs::write(self.path.join("instance"), instance)?)
+    /// The id of the platform's data dir, as soon as it has one.
+    pub(crate) fn instance(&self) -> Option<String> {
+        instance(&self.path)
     }
+}
+
+/// What the platform wrote about its data dir before it made anything in the kernel.
+fn instance(world: &Path) -> Option<String> {
+    let text = fs::read(world.join("data/instance.json")).ok()?;
+    let identity: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    Some(identity.get("instance")?.as_str()?.to_owned())
 }
 
 impl Drop for Plot {
@@ -82,8 +89,7 @@ fn clear_the_dead(estate: &Path) -> Result<()> {
         let Ok(Some(_lock)) = lock(&world) else {
             continue;
         };
-        let instance = fs::read_to_string(world.join("instance")).ok();
-        Traces::of(instance.as_deref(), &world)?.remove()?;
+        Traces::of(instance(&world).as_deref(), &world)?.remove()?;
         let _ = fs::remove_dir_all(&world);
     }
     Ok(())

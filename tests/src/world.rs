@@ -154,10 +154,7 @@ impl World {
 
     /// What it has in the kernel now.
     pub fn traces(&self) -> Result<Traces> {
-        Traces::of(
-            self.ready.as_ref().map(|ready| ready.instance.as_str()),
-            self.plot.path(),
-        )
+        Traces::of(self.plot.instance().as_deref(), self.plot.path())
     }
 
     /// Data dir.
@@ -233,7 +230,6 @@ impl World {
             ),
             Err(error) => bail!("{error}; the end of the log:\n{}", self.log_tail()),
         };
-        self.plot.note_instance(&ready.instance)?;
         self.ready = Some(ready);
         let health = self.api()?.get("/health")?;
         ensure!(
