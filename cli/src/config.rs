@@ -278,4 +278,19 @@ mod tests {
         let error = toml::from_str::<File>("domian = 'x.y'").unwrap_err();
         assert!(error.to_string().contains("domian"));
     }
+
+    #[test]
+    fn the_example_file_says_the_defaults() {
+        let file: File = toml::from_str(include_str!("../../ops/fleeks.toml")).unwrap();
+        assert_eq!(file.pool.unwrap(), default_pools().unwrap());
+        assert_eq!(
+            file.limits.over(Limits::default()).unwrap(),
+            Limits::default()
+        );
+        assert_eq!(
+            (file.https, file.http),
+            (Some(DEFAULT_HTTPS), Some(DEFAULT_HTTP))
+        );
+        assert_eq!(file.prefix.unwrap(), Path::new(DEFAULT_PREFIX));
+    }
 }
