@@ -22,6 +22,7 @@ mod pool;
 mod reconcile;
 pub mod rootfs;
 pub mod runtime;
+pub mod snapshot;
 pub mod sweep;
 mod table;
 pub mod template;

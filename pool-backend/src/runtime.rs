@@ -6,7 +6,7 @@
 //! touched.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -172,6 +172,17 @@ pub struct Usage {
     pub pids: u64,
 }
 
+/// What a runtime's sleep is like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SleepTraits {
+    /// Of everything that reads and writes images; only the same one reads them again.
+    pub version: String,
+    /// Whether established connections outlive sleep.
+    pub keeps_connections: bool,
+    /// Why it cannot sleep on this machine at all, if so.
+    pub trouble: Option<String>,
+}
+
 /// Why a runtime did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -246,6 +257,43 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// [`RuntimeError`].
     async fn remove(&self, id: &OciId) -> Result<(), RuntimeError>;
+
+    /// Stops all processes where they are. Idempotent.
+    ///
+    /// # Errors
+    /// [`RuntimeError`].
+    async fn pause(&self, id: &OciId) -> Result<(), RuntimeError>;
+
+    /// Lets them go on. Idempotent.
+    ///
+    /// # Errors
+    /// [`RuntimeError`].
+    async fn resume(&self, id: &OciId) -> Result<(), RuntimeError>;
+
+    /// Writes a paused container's processes and memory into `images`, an empty directory made by
+    /// the caller. It stays paused, also when this fails, and can be resumed.
+    ///
+    /// # Errors
+    /// [`RuntimeError`].
+    async fn checkpoint(&self, id: &OciId, images: &Path) -> Result<(), RuntimeError>;
+
+    /// Starts `spec` from the images of an earlier generation, in a new netns with the same
+    /// address. It runs when this returns. A failed restore leaves nothing behind but the netns,
+    /// which must not be used again.
+    ///
+    /// # Errors
+    /// [`RuntimeError`].
+    async fn restore(&self, spec: &ContainerSpec, images: &Path) -> Result<(), RuntimeError>;
+
+    /// What its sleep is like.
+    fn sleep(&self) -> SleepTraits;
+
+    /// A digest of everything around the processes that must be the same at a restore: mounts,
+    /// root, init. Two specs of one workspace differ only by generation.
+    ///
+    /// # Errors
+    /// [`RuntimeError`].
+    fn layout(&self, spec: &ContainerSpec) -> Result<String, RuntimeError>;
 
     /// Removes what all containers of the instance shared, after the last one went.
     fn close(&self);

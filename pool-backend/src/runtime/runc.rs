@@ -1,13 +1,14 @@
 //! runc: Linux namespaces and seccomp. Fast and small; its containers share the host's kernel and
 //! run as a host user, so it is for trusted code.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
 use super::oci_program::OciProgram;
 use super::{
-    ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, RuntimeKind, Settings, Usage,
+    ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, RuntimeKind, Settings,
+    SleepTraits, Usage,
 };
 
 /// See the module.
@@ -62,7 +63,42 @@ impl Runtime for Runc {
         self.program.remove(id).await
     }
 
+    async fn pause(&self, _id: &OciId) -> Result<(), RuntimeError> {
+        Err(not_yet())
+    }
+
+    async fn resume(&self, _id: &OciId) -> Result<(), RuntimeError> {
+        Err(not_yet())
+    }
+
+    async fn checkpoint(&self, _id: &OciId, _images: &Path) -> Result<(), RuntimeError> {
+        Err(not_yet())
+    }
+
+    async fn restore(&self, _spec: &ContainerSpec, _images: &Path) -> Result<(), RuntimeError> {
+        Err(not_yet())
+    }
+
+    fn sleep(&self) -> SleepTraits {
+        SleepTraits {
+            version: String::new(),
+            keeps_connections: true,
+            trouble: Some("not yet".to_owned()),
+        }
+    }
+
+    fn layout(&self, _spec: &ContainerSpec) -> Result<String, RuntimeError> {
+        Err(not_yet())
+    }
+
     fn close(&self) {
         self.program.close();
+    }
+}
+
+fn not_yet() -> RuntimeError {
+    RuntimeError::Failed {
+        action: "sleep",
+        output: "not yet".to_owned(),
     }
 }

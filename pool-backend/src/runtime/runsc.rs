@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use nix::mount::MsFlags;
@@ -16,7 +16,8 @@ use nix::sched::CloneFlags;
 
 use super::oci_program::OciProgram;
 use super::{
-    ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, RuntimeKind, Settings, Usage,
+    ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, RuntimeKind, Settings,
+    SleepTraits, Usage,
 };
 use crate::config::Limits;
 
@@ -135,7 +136,42 @@ impl Runtime for Runsc {
         self.program.remove(id).await
     }
 
+    async fn pause(&self, _id: &OciId) -> Result<(), RuntimeError> {
+        Err(not_yet())
+    }
+
+    async fn resume(&self, _id: &OciId) -> Result<(), RuntimeError> {
+        Err(not_yet())
+    }
+
+    async fn checkpoint(&self, _id: &OciId, _images: &Path) -> Result<(), RuntimeError> {
+        Err(not_yet())
+    }
+
+    async fn restore(&self, _spec: &ContainerSpec, _images: &Path) -> Result<(), RuntimeError> {
+        Err(not_yet())
+    }
+
+    fn sleep(&self) -> SleepTraits {
+        SleepTraits {
+            version: String::new(),
+            keeps_connections: false,
+            trouble: Some("not yet".to_owned()),
+        }
+    }
+
+    fn layout(&self, _spec: &ContainerSpec) -> Result<String, RuntimeError> {
+        Err(not_yet())
+    }
+
     fn close(&self) {
         self.program.close();
+    }
+}
+
+fn not_yet() -> RuntimeError {
+    RuntimeError::Failed {
+        action: "sleep",
+        output: "not yet".to_owned(),
     }
 }
