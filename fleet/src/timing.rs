@@ -75,6 +75,8 @@ pub const JOB_LONGEST: Duration = Duration::from_secs(3600);
 pub const RUNTIME_COMMAND: Duration = Duration::from_secs(20);
 /// Between two looks at a cgroup whose processes are dying.
 pub const CGROUP_POLL: Duration = Duration::from_millis(2);
+/// For all processes of a container to stand still.
+pub const FREEZE: Duration = Duration::from_secs(2);
 /// Links whose namespaces were taken away are gone by themselves within this.
 pub const LINKS_GONE: Duration = Duration::from_secs(5);
 /// Between two looks at them.
@@ -135,6 +137,7 @@ const _: () = {
     assert!(shorter(INIT_ATTEMPT, INIT_READY));
     assert!(shorter(INIT_RETRY, INIT_RETRY_MAX));
     assert!(shorter(RUNTIME_COMMAND, WAKE_DEADLINE));
+    assert!(shorter(FREEZE, RUNTIME_COMMAND));
     assert!(shorter(WEBSOCKET_PING, WEBSOCKET_SILENCE));
     assert!(shorter(BODY_GRACE, BODY_SILENCE));
     assert!(shorter(LINGER, DRAIN));

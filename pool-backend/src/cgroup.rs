@@ -6,6 +6,7 @@
 //!
 //! Must never happen here: a cgroup outside `/fleeks/<instance>` changed.
 
+mod freezer;
 mod layout;
 
 use std::io;
@@ -16,6 +17,7 @@ use fleet::timing;
 
 use crate::config::Limits;
 use crate::runtime::Usage;
+use freezer::Freezer;
 pub use layout::{Capabilities, Layout, Version};
 
 const TOP: &str = "fleeks";
@@ -144,15 +146,49 @@ impl Cgroups {
         usage
     }
 
-    /// Lets a frozen container's processes run, so that they can die.
-    pub fn thaw(&self, name: &str) {
-        for (controller, version, mount) in self.layout.controllers() {
-            if controller == "freezer" && version == Version::One {
-                let file = self.directory(mount, name).join("freezer.state");
-                // Absent when the container is.
-                drop(std::fs::write(file, "THAWED"));
+    /// Stops all of a container's processes where they are, and waits until they stand. Idempotent.
+    ///
+    /// # Errors
+    /// `TimedOut` when some process does not stop (they all run again then); else what the system
+    /// said.
+    pub async fn freeze(&self, name: &str) -> io::Result<()> {
+        let freezer = self.freezer(name)?;
+        let stopped = async {
+            loop {
+                // Again each time: a process that forks just now can be missed once.
+                freezer.set(true)?;
+                if freezer.is_frozen()? {
+                    return Ok(());
+                }
+                tokio::time::sleep(timing::CGROUP_POLL).await;
             }
+        };
+        let outcome = tokio::time::timeout(timing::FREEZE, stopped)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        if outcome.is_err() {
+            drop(freezer.set(false));
         }
+        outcome
+    }
+
+    /// Lets a frozen container's processes go on. Idempotent.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn thaw(&self, name: &str) -> io::Result<()> {
+        self.freezer(name)?.set(false)
+    }
+
+    fn freezer(&self, name: &str) -> io::Result<Freezer> {
+        self.layout
+            .controllers()
+            .find(|(controller, ..)| *controller == "freezer")
+            .map(|(_, version, mount)| Freezer {
+                version,
+                directory: self.directory(mount, name),
+            })
+            .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "no freezer here"))
     }
 
     /// Kills everything in a container's cgroup and waits until it is dead, up to

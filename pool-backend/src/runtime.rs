@@ -18,6 +18,7 @@ mod oci_program;
 mod probe;
 pub mod runc;
 pub mod runsc;
+mod sleep;
 
 use crate::config::{Limits, RuntimeChoice};
 use crate::network::Network;

@@ -69,3 +69,12 @@ pub fn failed(action: &'static str, output: &Output, log: &str) -> RuntimeError 
         output: format!("{}: {}", output.status, &said[start..]),
     }
 }
+
+/// The same end, with nothing printed.
+pub fn silent(output: &Output) -> Output {
+    Output {
+        status: output.status,
+        stdout: Vec::new(),
+        stderr: Vec::new(),
+    }
+}

@@ -9,7 +9,10 @@ use tokio::process::Command;
 
 use super::bundle::Bundles;
 use super::command::{self, Capture};
-use super::{ContainerSpec, ContainerStatus, OciId, RuntimeError, RuntimeKind, Settings, Usage};
+use super::sleep;
+use super::{
+    ContainerSpec, ContainerStatus, OciId, RuntimeError, RuntimeKind, Settings, SleepTraits, Usage,
+};
 use crate::cgroup::Cgroups;
 use crate::oci::Plan;
 use crate::rootfs::HostRoot;
@@ -24,6 +27,7 @@ pub struct OciProgram {
     /// Options before the command.
     options: Vec<String>,
     path_variable: String,
+    pub(super) sleep: SleepTraits,
     pub(super) bundles: Bundles,
     pub(super) cgroups: Cgroups,
     root: HostRoot,
@@ -63,14 +67,17 @@ impl OciProgram {
         let mut all_options = vec![format!("--root={}", state.display())];
         all_options.extend(options.iter().map(|option| (*option).to_owned()));
         let path = std::env::var("PATH").unwrap_or_default();
+        // runc looks for criu there.
+        let path_variable = format!("{}/bin:/usr/sbin:/sbin:{path}", settings.prefix.display());
+        let sleep = sleep::traits(kind, &program, &path_variable).await;
         Ok(Self {
             kind,
             instance: settings.instance,
             program,
             state,
             options: all_options,
-            // runc looks for criu there.
-            path_variable: format!("{}/bin:/usr/sbin:/sbin:{path}", settings.prefix.display()),
+            path_variable,
+            sleep,
             bundles,
             cgroups,
             root,
@@ -87,21 +94,30 @@ impl OciProgram {
         cgroup: Option<String>,
     ) -> Result<(), RuntimeError> {
         let io = |context| move |source| RuntimeError::Io { context, source };
+        let plan = self.plan(spec, cgroup)?;
+        self.bundles
+            .write(spec, &plan)
+            .map_err(io("write the bundle"))
+    }
+
+    pub(super) fn plan(
+        &self,
+        spec: &ContainerSpec,
+        cgroup: Option<String>,
+    ) -> Result<Plan, RuntimeError> {
+        let io = |context| move |source| RuntimeError::Io { context, source };
         let root = self
             .root
             .resolve(&spec.rootfs)
             .map_err(io("look at the template's root"))?;
-        let plan = Plan {
+        Ok(Plan {
             kind: self.kind,
             root: root.directory,
             binds: root.binds,
             bundle: self.bundles.path(&spec.id),
             cgroup,
             swap_limit: self.cgroups.capabilities().swap,
-        };
-        self.bundles
-            .write(spec, &plan)
-            .map_err(io("write the bundle"))
+        })
     }
 
     /// The command that makes and starts a container from its bundle.
@@ -116,7 +132,7 @@ impl OciProgram {
         command
     }
 
-    fn command(&self, log_of: Option<&OciId>) -> Command {
+    pub(super) fn command(&self, log_of: Option<&OciId>) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.options);
         if let Some(id) = log_of {
@@ -127,16 +143,23 @@ impl OciProgram {
         command
     }
 
-    /// Runs the start command; a failed one is undone.
+    /// Runs the command that starts or restores; a failed one is undone.
     ///
     /// # Errors
     /// [`RuntimeError`].
-    pub async fn start(&self, command: Command, id: &OciId) -> Result<(), RuntimeError> {
-        let action = "start a container";
+    pub async fn start(
+        &self,
+        action: &'static str,
+        command: Command,
+        id: &OciId,
+    ) -> Result<(), RuntimeError> {
         // Its files become the container's: no pipe of ours may be among them.
         let result = match command::run(command, action, Capture::Nothing).await {
             Ok(output) if output.status.success() => return Ok(()),
-            Ok(output) => Err(command::failed(action, &output, &self.bundles.log_tail(id))),
+            Ok(output) => {
+                let log = format!("{} {}", self.bundles.log_tail(id), self.sleep_log(id));
+                Err(command::failed(action, &output, &log))
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = self.remove(id).await {
@@ -221,7 +244,8 @@ impl OciProgram {
         let io = |context| move |source| RuntimeError::Io { context, source };
         // We kill by cgroup, which cannot hit a stranger; the programs themselves would poll at
         // their leisure.
-        self.cgroups.thaw(id.as_str());
+        // Absent when the container is.
+        drop(self.cgroups.thaw(id.as_str()));
         self.cgroups
             .kill(id.as_str())
             .await

@@ -11,6 +11,9 @@ use super::{
     SleepTraits, Usage,
 };
 
+/// What CRIU refuses to dump, and to restore, unless it is told to.
+const CONNECTIONS_AND_LOCKS: [&str; 2] = ["--tcp-established", "--file-locks"];
+
 /// See the module.
 #[derive(Debug)]
 pub struct Runc {
@@ -44,7 +47,9 @@ impl Runtime for Runc {
         let cgroup = self.program.cgroups.path(spec.id.as_str());
         self.program.write_bundle(spec, Some(cgroup))?;
         let command = self.program.run_command(&spec.id);
-        self.program.start(command, &spec.id).await
+        self.program
+            .start("start a container", command, &spec.id)
+            .await
     }
 
     async fn status(&self, id: &OciId) -> Result<ContainerStatus, RuntimeError> {
@@ -63,42 +68,55 @@ impl Runtime for Runc {
         self.program.remove(id).await
     }
 
-    async fn pause(&self, _id: &OciId) -> Result<(), RuntimeError> {
-        Err(not_yet())
+    async fn pause(&self, id: &OciId) -> Result<(), RuntimeError> {
+        // What `runc pause` does, without the program.
+        let frozen = self.program.cgroups.freeze(id.as_str()).await;
+        frozen.map_err(|source| RuntimeError::Io {
+            context: "freeze a container",
+            source,
+        })
     }
 
-    async fn resume(&self, _id: &OciId) -> Result<(), RuntimeError> {
-        Err(not_yet())
+    async fn resume(&self, id: &OciId) -> Result<(), RuntimeError> {
+        let thawed = self.program.cgroups.thaw(id.as_str());
+        thawed.map_err(|source| RuntimeError::Io {
+            context: "thaw a container",
+            source,
+        })
     }
 
-    async fn checkpoint(&self, _id: &OciId, _images: &Path) -> Result<(), RuntimeError> {
-        Err(not_yet())
+    async fn checkpoint(&self, id: &OciId, images: &Path) -> Result<(), RuntimeError> {
+        let mut command = self.program.sleep_command(id, "checkpoint", images)?;
+        command.args(CONNECTIONS_AND_LOCKS);
+        command.args(["--leave-running", id.as_str()]);
+        let written = self.program.checkpoint(command, id).await;
+        // CRIU gives back the freezer as it found it, but not when it fails early or is killed.
+        self.pause(id).await?;
+        written
     }
 
-    async fn restore(&self, _spec: &ContainerSpec, _images: &Path) -> Result<(), RuntimeError> {
-        Err(not_yet())
+    async fn restore(&self, spec: &ContainerSpec, images: &Path) -> Result<(), RuntimeError> {
+        let cgroup = self.program.cgroups.path(spec.id.as_str());
+        self.program.write_bundle(spec, Some(cgroup))?;
+        let mut command = self.program.sleep_command(&spec.id, "restore", images)?;
+        command.args(CONNECTIONS_AND_LOCKS);
+        command.arg("--detach").arg("--bundle");
+        command.arg(self.program.bundles.path(&spec.id));
+        command.arg(spec.id.as_str());
+        self.program
+            .start("restore a container", command, &spec.id)
+            .await
     }
 
     fn sleep(&self) -> SleepTraits {
-        SleepTraits {
-            version: String::new(),
-            keeps_connections: true,
-            trouble: Some("not yet".to_owned()),
-        }
+        self.program.sleep.clone()
     }
 
-    fn layout(&self, _spec: &ContainerSpec) -> Result<String, RuntimeError> {
-        Err(not_yet())
+    fn layout(&self, spec: &ContainerSpec) -> Result<String, RuntimeError> {
+        self.program.layout(spec)
     }
 
     fn close(&self) {
         self.program.close();
-    }
-}
-
-fn not_yet() -> RuntimeError {
-    RuntimeError::Failed {
-        action: "sleep",
-        output: "not yet".to_owned(),
     }
 }

@@ -117,7 +117,9 @@ impl Runtime for Runsc {
         unsafe {
             command.pre_exec(move || set_stage(&cgroups));
         }
-        self.program.start(command, &spec.id).await
+        self.program
+            .start("start a container", command, &spec.id)
+            .await
     }
 
     async fn status(&self, id: &OciId) -> Result<ContainerStatus, RuntimeError> {
@@ -153,15 +155,11 @@ impl Runtime for Runsc {
     }
 
     fn sleep(&self) -> SleepTraits {
-        SleepTraits {
-            version: String::new(),
-            keeps_connections: false,
-            trouble: Some("not yet".to_owned()),
-        }
+        self.program.sleep.clone()
     }
 
-    fn layout(&self, _spec: &ContainerSpec) -> Result<String, RuntimeError> {
-        Err(not_yet())
+    fn layout(&self, spec: &ContainerSpec) -> Result<String, RuntimeError> {
+        self.program.layout(spec)
     }
 
     fn close(&self) {

@@ -16,6 +16,8 @@ mod life;
 mod limits;
 mod measure;
 mod rig;
+mod sleep;
+mod sleeper;
 mod world;
 
 /// Each case runs once per runtime.
@@ -56,4 +58,9 @@ cases!(
     limits::cpu_is_bounded,
     egress::only_the_world_is_reachable,
     egress::only_the_host_gets_in,
+    sleep::a_paused_one_goes_on,
+    sleep::state_is_as_it_was,
+    sleep::connections_do_what_is_said_of_them,
+    sleep::a_failed_checkpoint_harms_nobody,
+    sleep::a_failed_restore_leaves_nothing,
 );

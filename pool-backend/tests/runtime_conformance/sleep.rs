@@ -1,0 +1,184 @@
+//! Pause, checkpoint, restore: what is there after it, and what is left when it fails.
+
+use std::path::{Path, PathBuf};
+
+use nix::mount::MsFlags;
+use pool_backend::config::RuntimeChoice;
+use pool_backend::runtime::ContainerStatus;
+
+use crate::rig::Rig;
+use crate::sleeper::Sleeper;
+
+pub async fn a_paused_one_goes_on(rig: Rig) {
+    let sleeper = Sleeper::start(&rig, "a", 1).await;
+    let id = &sleeper.spec.id;
+    let before = sleeper.ask("").await;
+    for _ in 0..2 {
+        rig.runtime.pause(id).await.unwrap();
+        let status = rig.runtime.status(id).await.unwrap();
+        assert_eq!(status, ContainerStatus::Paused);
+    }
+    let mut line = sleeper.connect().await;
+    line.say("").await;
+    for _ in 0..2 {
+        rig.runtime.resume(id).await.unwrap();
+        let status = rig.runtime.status(id).await.unwrap();
+        assert_eq!(status, ContainerStatus::Running);
+    }
+    let after = line.hear().await.unwrap();
+    assert_eq!(after["secret"], before["secret"]);
+    // And so it does after a checkpoint that nobody uses.
+    for round in 0..2 {
+        let images = sleeper.images(&rig).join(round.to_string());
+        std::fs::create_dir(&images).unwrap();
+        sleeper.checkpoint(&rig, &images).await.unwrap();
+        let status = rig.runtime.status(id).await.unwrap();
+        assert_eq!(status, ContainerStatus::Paused);
+        sleeper.thaw(&rig).await;
+        let status = rig.runtime.status(id).await.unwrap();
+        assert_eq!(status, ContainerStatus::Running);
+        let again = sleeper.ask("").await;
+        assert_eq!(again["secret"], before["secret"]);
+        assert_eq!(again["pid"], before["pid"]);
+    }
+    // Removing does not need a resume.
+    rig.runtime.pause(id).await.unwrap();
+    sleeper.kill(&rig).await;
+    rig.close().await;
+}
+
+pub async fn state_is_as_it_was(rig: Rig) {
+    let mut sleeper = Sleeper::start(&rig, "a", 1).await;
+    let mut before = sleeper.ask("line").await;
+    for round in 2..5 {
+        let images = sleeper.sleep(&rig).await;
+        assert_eq!(rig.runtime.list().await.unwrap(), []);
+        sleeper.wake(&rig, &images).await.unwrap();
+        let status = rig.runtime.status(&sleeper.spec.id).await.unwrap();
+        assert_eq!(status, ContainerStatus::Running);
+        let after = sleeper.ask("line").await;
+        for same in ["secret", "pid", "child", "alive", "sum", "kept", "unlinked"] {
+            assert_eq!(after[same], before[same], "{same}: {after}");
+        }
+        assert_eq!(after["count"], before["count"].as_u64().unwrap() + 1);
+        assert_eq!(after["line"], format!("line {round}\n"));
+        let mut later = sleeper.ask("").await;
+        while later["ticks"] == after["ticks"] {
+            later = sleeper.ask("").await;
+        }
+        // It counts where the new generation's limits are.
+        let usage = rig.runtime.usage(&sleeper.spec.id).await.unwrap();
+        assert!(usage.pids >= 3, "{usage:?}");
+        assert!(usage.memory_bytes > 1 << 20, "{usage:?}");
+        before = later;
+    }
+    assert_eq!(sleeper.ask("inner").await["inner"], "ping");
+    assert_eq!(sleeper.ask("end child").await["code"], 7);
+    rig.close().await;
+}
+
+pub async fn connections_do_what_is_said_of_them(rig: Rig) {
+    let mut sleeper = Sleeper::start(&rig, "a", 1).await;
+    let mut lines = Vec::new();
+    for _ in 0..8 {
+        let mut line = sleeper.connect().await;
+        line.ask("").await.unwrap();
+        lines.push(line);
+    }
+    let images = sleeper.sleep(&rig).await;
+    sleeper.wake(&rig, &images).await.unwrap();
+    let kept = rig.runtime.sleep().keeps_connections;
+    assert_eq!(kept, rig.choice == RuntimeChoice::Runc);
+    for line in &mut lines {
+        if kept {
+            assert!(line.ask("").await.is_some());
+        }
+    }
+    // New ones come in any case.
+    sleeper.ask("").await;
+    rig.close().await;
+}
+
+/// A file system that is soon full.
+struct Tiny(PathBuf);
+
+impl Tiny {
+    fn mount(at: &Path) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        nix::mount::mount(
+            Some("tmpfs"),
+            at,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some("size=256k"),
+        )
+        .unwrap();
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Tiny {
+    fn drop(&mut self) {
+        nix::mount::umount(&self.0).unwrap();
+    }
+}
+
+pub async fn a_failed_checkpoint_harms_nobody(rig: Rig) {
+    let mut sleeper = Sleeper::start(&rig, "a", 8).await;
+    let before = sleeper.ask("").await;
+    let tiny = Tiny::mount(&rig.data_dir.join("tiny"));
+    let images = tiny.0.join("images");
+    std::fs::create_dir(&images).unwrap();
+    let error = sleeper.checkpoint(&rig, &images).await.unwrap_err();
+    assert!(
+        error.to_string().contains("write a checkpoint failed"),
+        "{error}"
+    );
+    let status = rig.runtime.status(&sleeper.spec.id).await.unwrap();
+    assert_eq!(status, ContainerStatus::Paused, "{error}");
+    sleeper.thaw(&rig).await;
+    let after = sleeper.ask("").await;
+    assert_eq!(after["secret"], before["secret"]);
+    drop(tiny);
+    // The next one is none the worse for it.
+    let images = sleeper.sleep(&rig).await;
+    sleeper.wake(&rig, &images).await.unwrap();
+    assert_eq!(sleeper.ask("").await["secret"], before["secret"]);
+    rig.close().await;
+}
+
+pub async fn a_failed_restore_leaves_nothing(rig: Rig) {
+    let mut sleeper = Sleeper::start(&rig, "a", 8).await;
+    let before = sleeper.ask("").await;
+    let images = sleeper.sleep(&rig).await;
+    let broken = rig.data_dir.join("broken");
+    std::fs::create_dir(&broken).unwrap();
+    let mut largest = (0, PathBuf::new());
+    for entry in std::fs::read_dir(&images).unwrap() {
+        let entry = entry.unwrap();
+        let copy = broken.join(entry.file_name());
+        let size = std::fs::copy(entry.path(), &copy).unwrap();
+        largest = largest.max((size, copy));
+    }
+    let (size, file) = largest;
+    std::fs::File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_len(size / 2)
+        .unwrap();
+    for images in [&broken, &rig.data_dir.join("nothing")] {
+        std::fs::create_dir_all(images).unwrap();
+        let error = sleeper.wake(&rig, images).await.unwrap_err();
+        assert!(
+            error.to_string().contains("restore a container failed"),
+            "{error}"
+        );
+        assert_eq!(rig.runtime.list().await.unwrap(), []);
+        assert_eq!(rig.network.list().await.unwrap(), []);
+    }
+    // The good ones are still good.
+    sleeper.wake(&rig, &images).await.unwrap();
+    assert_eq!(sleeper.ask("").await["secret"], before["secret"]);
+    rig.close().await;
+}
