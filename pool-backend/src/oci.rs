@@ -20,6 +20,8 @@ pub const INIT: &str = "/run/fleeks/init";
 pub const INIT_CONFIG: &str = "/run/fleeks/init.json";
 /// Where it writes job logs.
 pub const JOBS: &str = "/run/fleeks/jobs";
+/// In a bundle: options for CRIU.
+pub const CRIU_CONFIG: &str = "criu.conf";
 /// The volume inside.
 pub const WORKSPACE: &str = "/workspace";
 
@@ -89,7 +91,7 @@ pub fn config(spec: &ContainerSpec, plan: &Plan) -> Value {
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     let nothing: [&str; 0] = [];
-    json!({
+    let mut config = json!({
         "ociVersion": "1.0.2",
         "hostname": spec.hostname,
         "root": { "path": plan.root, "readonly": true },
@@ -113,7 +115,11 @@ pub fn config(spec: &ContainerSpec, plan: &Plan) -> Value {
         },
         "mounts": mounts(spec, plan),
         "linux": linux(spec, plan),
-    })
+    });
+    if plan.kind == RuntimeKind::Runc {
+        config["annotations"] = json!({ "org.criu.config": plan.bundle.join(CRIU_CONFIG) });
+    }
+    config
 }
 
 fn rlimit(kind: &str, value: u64) -> Value {

@@ -19,6 +19,7 @@ mod probe;
 pub mod runc;
 pub mod runsc;
 mod sleep;
+mod stage;
 
 use crate::config::{Limits, RuntimeChoice};
 use crate::network::Network;

@@ -10,13 +10,22 @@ use std::path::{Path, PathBuf};
 use fleet::id::InstanceId;
 use serde_json::json;
 
-use super::{ContainerSpec, OciId, User};
+use super::{ContainerSpec, OciId, RuntimeKind, User};
 use crate::oci::{self, Plan};
 
 /// The runtime's own words about what it does for this container.
 const LOG: &str = "runtime.log";
 /// How much of them goes into an error.
 const LOG_TAIL: usize = 2000;
+
+/// How CRIU is to go about it; runc itself has no options for these. In this order:
+/// half-made connections are dropped, the client asks again; deleted files that are still open are part of the images, up to this size, or get
+/// a hidden name if they have another.
+const CRIU_OPTIONS: &str = "\
+skip-in-flight
+ghost-limit 268435456
+link-remap
+";
 
 /// All bundles of a runtime.
 #[derive(Debug, Clone)]
@@ -70,6 +79,9 @@ impl Bundles {
             "token": spec.init_token, "workspace": oci::WORKSPACE, "jobs": oci::JOBS,
         });
         file("init.json", &init.to_string(), 0o400, spec.user)?;
+        if plan.kind == RuntimeKind::Runc {
+            file(oci::CRIU_CONFIG, CRIU_OPTIONS, 0o600, nobody_special)?;
+        }
         file(
             "config.json",
             &oci::config(spec, plan).to_string(),

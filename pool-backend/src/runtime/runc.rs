@@ -4,8 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use tokio::process::Command;
 
 use super::oci_program::OciProgram;
+use super::stage;
 use super::{
     ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, RuntimeKind, Settings,
     SleepTraits, Usage,
@@ -34,6 +36,20 @@ impl Runc {
         };
         let program = OciProgram::open(RuntimeKind::Runc, file, &[], settings).await?;
         Ok(Self { program })
+    }
+
+    /// `checkpoint` or `restore`, up to what differs.
+    fn criu_command(&self, id: &OciId, verb: &str, images: &Path) -> Result<Command, RuntimeError> {
+        let mut command = self.program.sleep_command(id, verb, images)?;
+        command.args(CONNECTIONS_AND_LOCKS);
+        // runc and CRIU mount this and that while they work, all cgroups among it, and leave it
+        // there when they fail or are killed.
+        // SAFETY: between fork and exec it makes system calls only; it takes no lock and allocates
+        // nothing.
+        unsafe {
+            command.pre_exec(stage::own_mounts);
+        }
+        Ok(command)
     }
 }
 
@@ -86,8 +102,7 @@ impl Runtime for Runc {
     }
 
     async fn checkpoint(&self, id: &OciId, images: &Path) -> Result<(), RuntimeError> {
-        let mut command = self.program.sleep_command(id, "checkpoint", images)?;
-        command.args(CONNECTIONS_AND_LOCKS);
+        let mut command = self.criu_command(id, "checkpoint", images)?;
         command.args(["--leave-running", id.as_str()]);
         let written = self.program.checkpoint(command, id).await;
         // CRIU gives back the freezer as it found it, but not when it fails early or is killed.
@@ -98,8 +113,7 @@ impl Runtime for Runc {
     async fn restore(&self, spec: &ContainerSpec, images: &Path) -> Result<(), RuntimeError> {
         let cgroup = self.program.cgroups.path(spec.id.as_str());
         self.program.write_bundle(spec, Some(cgroup))?;
-        let mut command = self.program.sleep_command(&spec.id, "restore", images)?;
-        command.args(CONNECTIONS_AND_LOCKS);
+        let mut command = self.criu_command(&spec.id, "restore", images)?;
         command.arg("--detach").arg("--bundle");
         command.arg(self.program.bundles.path(&spec.id));
         command.arg(spec.id.as_str());

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use nix::mount::MsFlags;
-use nix::sched::CloneFlags;
 
 use super::oci_program::OciProgram;
+use super::stage;
 use super::{
     ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, RuntimeKind, Settings,
     SleepTraits, Usage,
@@ -76,15 +76,7 @@ fn set_stage(cgroups: &[File]) -> io::Result<()> {
     for mut cgroup in cgroups {
         cgroup.write_all(b"0")?;
     }
-    nix::sched::unshare(CloneFlags::CLONE_NEWNS)?;
-    // What is unmounted on the host goes here too; what is mounted here stays here.
-    nix::mount::mount(
-        None::<&std::ffi::CStr>,
-        c"/",
-        None::<&std::ffi::CStr>,
-        MsFlags::MS_REC | MsFlags::MS_SLAVE,
-        None::<&std::ffi::CStr>,
-    )?;
+    stage::own_mounts()?;
     nix::mount::mount(
         Some(c"tmpfs"),
         c"/proc/sys/net",

@@ -117,6 +117,7 @@ impl OciProgram {
         config["linux"]["namespaces"] = serde_json::Value::Null;
         config["linux"]["resources"] = serde_json::Value::Null;
         config["process"] = serde_json::Value::Null;
+        config["annotations"] = serde_json::Value::Null;
         for mount in config["mounts"].as_array_mut().into_iter().flatten() {
             let source = mount["source"].as_str().map(Path::new);
             if source.is_some_and(|source| source.starts_with(&plan.bundle)) {
