@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use nix::mount::MsFlags;
+use tokio::process::Command;
 
 use super::oci_program::OciProgram;
 use super::stage;
@@ -57,6 +58,19 @@ impl Runsc {
         Ok(Self { program })
     }
 
+    /// What there must be before it starts: a bundle, and cgroups opened for entering.
+    async fn prepare(&self, spec: &ContainerSpec) -> Result<Vec<File>, RuntimeError> {
+        self.program.write_bundle(spec, None)?;
+        match self.cgroup(spec) {
+            Ok(cgroups) => Ok(cgroups),
+            Err(source) => {
+                self.program.remove(&spec.id).await?;
+                let context = "make a cgroup";
+                Err(RuntimeError::Io { context, source })
+            }
+        }
+    }
+
     /// The container's cgroups, opened for entering.
     fn cgroup(&self, spec: &ContainerSpec) -> io::Result<Vec<File>> {
         let limits = Limits {
@@ -68,6 +82,15 @@ impl Runsc {
             .iter()
             .map(|path| File::options().write(true).open(path))
             .collect()
+    }
+}
+
+/// Puts what `command` starts into its cgroups and mounts.
+fn in_its_place(command: &mut Command, cgroups: Vec<File>) {
+    // SAFETY: between fork and exec the closure makes system calls only; it takes no lock and
+    // allocates nothing (paths are C strings, files are open already).
+    unsafe {
+        command.pre_exec(move || set_stage(&cgroups));
     }
 }
 
@@ -94,21 +117,9 @@ impl Runtime for Runsc {
     }
 
     async fn start(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
-        self.program.write_bundle(spec, None)?;
-        let cgroups = match self.cgroup(spec) {
-            Ok(cgroups) => cgroups,
-            Err(source) => {
-                self.program.remove(&spec.id).await?;
-                let context = "make a cgroup";
-                return Err(RuntimeError::Io { context, source });
-            }
-        };
+        let cgroups = self.prepare(spec).await?;
         let mut command = self.program.run_command(&spec.id);
-        // SAFETY: between fork and exec the closure makes system calls only; it takes no lock and
-        // allocates nothing (paths are C strings, files are open already).
-        unsafe {
-            command.pre_exec(move || set_stage(&cgroups));
-        }
+        in_its_place(&mut command, cgroups);
         self.program
             .start("start a container", command, &spec.id)
             .await
@@ -130,20 +141,37 @@ impl Runtime for Runsc {
         self.program.remove(id).await
     }
 
-    async fn pause(&self, _id: &OciId) -> Result<(), RuntimeError> {
-        Err(not_yet())
+    async fn pause(&self, id: &OciId) -> Result<(), RuntimeError> {
+        self.program
+            .switch("pause", id, ContainerStatus::Paused)
+            .await
     }
 
-    async fn resume(&self, _id: &OciId) -> Result<(), RuntimeError> {
-        Err(not_yet())
+    async fn resume(&self, id: &OciId) -> Result<(), RuntimeError> {
+        self.program
+            .switch("resume", id, ContainerStatus::Running)
+            .await
     }
 
-    async fn checkpoint(&self, _id: &OciId, _images: &Path) -> Result<(), RuntimeError> {
-        Err(not_yet())
+    async fn checkpoint(&self, id: &OciId, images: &Path) -> Result<(), RuntimeError> {
+        let mut command = self.program.sleep_command(id, "checkpoint", images)?;
+        command.args(["--leave-running", id.as_str()]);
+        let written = self.program.checkpoint(command, id).await;
+        // Whatever state it was left in.
+        self.pause(id).await?;
+        written
     }
 
-    async fn restore(&self, _spec: &ContainerSpec, _images: &Path) -> Result<(), RuntimeError> {
-        Err(not_yet())
+    async fn restore(&self, spec: &ContainerSpec, images: &Path) -> Result<(), RuntimeError> {
+        let cgroups = self.prepare(spec).await?;
+        let mut command = self.program.sleep_command(&spec.id, "restore", images)?;
+        command.arg("--detach").arg("--bundle");
+        command.arg(self.program.bundles.path(&spec.id));
+        command.arg(spec.id.as_str());
+        in_its_place(&mut command, cgroups);
+        self.program
+            .start("restore a container", command, &spec.id)
+            .await
     }
 
     fn sleep(&self) -> SleepTraits {
@@ -156,12 +184,5 @@ impl Runtime for Runsc {
 
     fn close(&self) {
         self.program.close();
-    }
-}
-
-fn not_yet() -> RuntimeError {
-    RuntimeError::Failed {
-        action: "sleep",
-        output: "not yet".to_owned(),
     }
 }

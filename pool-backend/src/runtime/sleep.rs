@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use super::command::{self, Capture};
 use super::oci_program::OciProgram;
-use super::{ContainerSpec, OciId, RuntimeError, RuntimeKind, SleepTraits};
+use super::{ContainerSpec, ContainerStatus, OciId, RuntimeError, RuntimeKind, SleepTraits};
 use crate::oci;
 
 /// In a container's bundle: what CRIU works and logs in.
@@ -93,6 +93,22 @@ impl OciProgram {
         let stderr = String::from_utf8_lossy(&output.stderr);
         let log = format!("{} {}", stderr.trim(), self.sleep_log(id));
         Err(command::failed(action, &command::silent(&output), &log))
+    }
+
+    /// Runs `verb`, unless the container is already as that would make it.
+    pub(super) async fn switch(
+        &self,
+        verb: &'static str,
+        id: &OciId,
+        wanted: ContainerStatus,
+    ) -> Result<(), RuntimeError> {
+        let mut command = self.command(None);
+        command.args([verb, id.as_str()]);
+        let output = command::run(command, verb, Capture::Both).await?;
+        if output.status.success() || self.status(id).await? == wanted {
+            return Ok(());
+        }
+        Err(command::failed(verb, &output, ""))
     }
 
     /// What CRIU complained about.

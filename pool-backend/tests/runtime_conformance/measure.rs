@@ -7,6 +7,7 @@ use pool_backend::config::{Limits, RuntimeChoice};
 use pool_backend::runtime::OciId;
 
 use crate::rig::Rig;
+use crate::sleeper::Sleeper;
 
 fn print(what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
@@ -122,4 +123,61 @@ async fn measure_many_at_once() {
         std::sync::Arc::into_inner(rig).unwrap().close().await;
         println!("{choice:?}: all removed in {:?}", started.elapsed());
     }
+}
+
+/// Sleep and wake of a Python process with so much in memory.
+async fn measure_sleep(choice: RuntimeChoice) {
+    for ballast in [1, 10, 50, 200] {
+        let rig = Rig::new(choice).await;
+        let mut sleeper = Sleeper::start(&rig, "a", ballast).await;
+        let (mut pauses, mut checkpoints, mut kills) = (vec![], vec![], vec![]);
+        let (mut networks, mut restores, mut firsts) = (vec![], vec![], vec![]);
+        let mut bytes = 0;
+        for _ in 0..10 {
+            sleeper.ask("").await;
+            let images = sleeper.images(&rig);
+            rig.network.hold(sleeper.spec.address).await.unwrap();
+            let id = sleeper.spec.id.clone();
+            timed(&mut pauses, rig.runtime.pause(&id)).await.unwrap();
+            let checkpoint = rig.runtime.checkpoint(&id, &images);
+            timed(&mut checkpoints, checkpoint).await.unwrap();
+            timed(&mut kills, sleeper.kill(&rig)).await;
+            let entries = std::fs::read_dir(&images).unwrap().flatten();
+            bytes = entries.map(|entry| entry.metadata().unwrap().len()).sum();
+            let netns = timed(&mut networks, sleeper.prepare(&rig)).await;
+            let restore = rig.runtime.restore(&sleeper.spec, &images);
+            timed(&mut restores, restore).await.unwrap();
+            netns.keep();
+            rig.network.let_go(sleeper.spec.address).await.unwrap();
+            timed(&mut firsts, sleeper.ask("")).await;
+            std::fs::remove_dir_all(&images).unwrap();
+        }
+        println!("{choice:?}, {ballast} MiB: images {} KiB", bytes / 1024);
+        print("  pause", pauses);
+        print("  checkpoint", checkpoints);
+        print("  kill", kills);
+        print("  network and hold", networks);
+        print("  restore", restores);
+        print("  first answer", firsts);
+        rig.close().await;
+    }
+}
+
+async fn timed<T>(times: &mut Vec<Duration>, what: impl Future<Output = T>) -> T {
+    let started = Instant::now();
+    let result = what.await;
+    times.push(started.elapsed());
+    result
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints numbers"]
+async fn measure_sleep_runc() {
+    measure_sleep(RuntimeChoice::Runc).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints numbers"]
+async fn measure_sleep_runsc() {
+    measure_sleep(RuntimeChoice::Runsc).await;
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fleet::id::{ContainerId, Generation};
 use pool_backend::config::Limits;
+use pool_backend::network::Netns;
 use pool_backend::runtime::{ContainerSpec, OciId, RuntimeError};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -140,6 +141,15 @@ impl Sleeper {
 
     /// The next generation, from images.
     pub async fn wake(&mut self, rig: &Rig, images: &Path) -> Result<(), RuntimeError> {
+        let netns = self.prepare(rig).await;
+        rig.runtime.restore(&self.spec, images).await?;
+        netns.keep();
+        rig.network.let_go(self.spec.address).await.unwrap();
+        Ok(())
+    }
+
+    /// The next generation's network, held.
+    pub async fn prepare(&mut self, rig: &Rig) -> Netns {
         self.generation += 1;
         let id = OciId::new(&rig.instance, &self.container, Generation(self.generation));
         self.spec.id = id;
@@ -147,10 +157,7 @@ impl Sleeper {
         let netns = prepared.unwrap();
         self.spec.netns = netns.path().to_owned();
         rig.network.hold(self.spec.address).await.unwrap();
-        rig.runtime.restore(&self.spec, images).await?;
-        netns.keep();
-        rig.network.let_go(self.spec.address).await.unwrap();
-        Ok(())
+        netns
     }
 
     /// A connection, as soon as there is one to be had.
