@@ -11,15 +11,20 @@
 //! Must never happen here: a complete snapshot replaced or changed, or an older one handed out
 //! instead of a damaged newer one.
 
+mod machine;
+mod manifest;
+mod store;
+
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use fleet::id::{ContainerId, Generation, WorkspaceId};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::runtime::{ContainerSpec, Runtime, RuntimeError, RuntimeKind};
+pub use store::{Draft, SnapshotStore};
 
 /// Who can read images. Equal, or it is not tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +48,7 @@ impl Reader {
         Ok(Self {
             runtime: runtime.kind(),
             version: runtime.sleep().version,
-            cpu_features: String::new(),
+            cpu_features: machine::cpu_features(),
             layout: runtime.layout(spec)?,
         })
     }
@@ -67,6 +72,8 @@ pub struct About {
 pub struct ImageFile {
     pub name: String,
     pub size: u64,
+    /// Finds what a disk or a person did to it; not what a forger did.
+    pub crc32: u32,
 }
 
 /// What is written beside the images.
@@ -80,6 +87,9 @@ pub struct Manifest {
     pub files: Vec<ImageFile>,
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
+    /// The machine's monotonic clock then. Processes of runc compare it with what they remember,
+    /// and must never see it go back.
+    pub clock_ms: u64,
 }
 
 /// A complete snapshot.
@@ -93,7 +103,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// For [`Runtime::restore`].
     pub fn images_dir(&self) -> PathBuf {
-        self.directory.join("images")
+        self.directory.join(store::IMAGES)
     }
 
     /// What it takes on disk.
@@ -134,129 +144,11 @@ pub enum SnapshotError {
     },
 }
 
-/// All snapshots of a data dir.
-#[derive(Debug, Clone)]
-pub struct SnapshotStore {
-    root: PathBuf,
-}
-
-/// A snapshot being made. Dropped without commit, it is removed.
-#[derive(Debug)]
-pub struct Draft {
-    directory: PathBuf,
-}
-
-impl SnapshotStore {
-    /// The store under `DATA/snapshots`, which is made.
-    ///
-    /// # Errors
-    /// What the file system said.
-    pub fn open(data_dir: &Path) -> io::Result<Self> {
-        let root = data_dir.join("snapshots");
-        std::fs::create_dir_all(&root)?;
-        Ok(Self { root })
-    }
-
-    /// A place for the images of a checkpoint. What a crash left of an earlier attempt goes.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Exists`], [`SnapshotError::Io`].
-    pub async fn begin(
-        &self,
-        workspace: &WorkspaceId,
-        generation: Generation,
-    ) -> Result<Draft, SnapshotError> {
-        let _ = generation;
-        Ok(Draft {
-            directory: self.root.join(workspace.as_str()),
-        })
-    }
-
-    /// The snapshot of the highest generation, if `reader` can read it. Looks at the manifest and
-    /// the files' sizes; that the images themselves are good only the restore tells.
-    ///
-    /// # Errors
-    /// [`SnapshotError`].
-    pub async fn latest(
-        &self,
-        workspace: &WorkspaceId,
-        reader: &Reader,
-    ) -> Result<Option<Snapshot>, SnapshotError> {
-        let _ = (workspace, reader);
-        Ok(None)
-    }
-
-    /// The highest generation of which a complete snapshot is there, readable or not: for
-    /// adoption.
-    pub async fn highest(&self, workspace: &WorkspaceId) -> Option<Generation> {
-        let _ = workspace;
-        None
-    }
-
-    /// Puts a snapshot aside that a restore showed to be bad.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Io`].
-    pub async fn put_aside(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        let _ = snapshot;
-        Ok(())
-    }
-
-    /// Removes everything of a workspace below `below`, damaged ones and drafts included.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Io`].
-    pub async fn prune(
-        &self,
-        workspace: &WorkspaceId,
-        below: Generation,
-    ) -> Result<(), SnapshotError> {
-        let _ = (workspace, below);
-        Ok(())
-    }
-
-    /// Removes everything of a workspace. Idempotent.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Io`].
-    pub async fn remove_all(&self, workspace: &WorkspaceId) -> Result<(), SnapshotError> {
-        let _ = workspace;
-        Ok(())
-    }
-
-    /// Removes drafts that a crash left and snapshots of workspaces that `known` denies. At start.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Io`].
-    pub async fn sweep(
-        &self,
-        known: impl Fn(&WorkspaceId) -> bool + Send,
-    ) -> Result<(), SnapshotError> {
-        drop(known);
-        Ok(())
-    }
-
-    /// What all of them take on disk. Costs a walk.
-    pub async fn total_bytes(&self) -> u64 {
-        0
+impl SnapshotError {
+    fn io(context: &'static str) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io { context, source }
     }
 }
 
-impl Draft {
-    /// Empty, for [`Runtime::checkpoint`].
-    pub fn images_dir(&self) -> PathBuf {
-        self.directory.join("images")
-    }
-
-    /// Makes it durable and complete, in one step as far as others can see.
-    ///
-    /// # Errors
-    /// [`SnapshotError`]; nothing is left then.
-    pub async fn commit(self, about: About) -> Result<Snapshot, SnapshotError> {
-        let _ = about;
-        Err(SnapshotError::Io {
-            context: "commit a snapshot",
-            source: io::ErrorKind::Unsupported.into(),
-        })
-    }
-}
+#[cfg(test)]
+mod tests;

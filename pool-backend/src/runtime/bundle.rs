@@ -18,11 +18,13 @@ const LOG: &str = "runtime.log";
 /// How much of them goes into an error.
 const LOG_TAIL: usize = 2000;
 
-/// How CRIU is to go about it; runc itself has no options for these. In this order:
-/// half-made connections are dropped, the client asks again; deleted files that are still open are part of the images, up to this size, or get
-/// a hidden name if they have another.
+/// How CRIU is to go about it; runc itself has no options for these. In this order: half-made
+/// connections are dropped, their clients ask again; the network is shut through a library,
+/// without forks; deleted files that are still open are part of the images, up to this size, or
+/// get a hidden name if they have another.
 const CRIU_OPTIONS: &str = "\
 skip-in-flight
+network-lock nftables
 ghost-limit 268435456
 link-remap
 ";

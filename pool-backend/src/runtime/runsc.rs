@@ -155,7 +155,7 @@ impl Runtime for Runsc {
 
     async fn checkpoint(&self, id: &OciId, images: &Path) -> Result<(), RuntimeError> {
         let mut command = self.program.sleep_command(id, "checkpoint", images)?;
-        command.args(["--leave-running", id.as_str()]);
+        command.args(["--compression=none", "--leave-running", id.as_str()]);
         let written = self.program.checkpoint(command, id).await;
         // Whatever state it was left in.
         self.pause(id).await?;

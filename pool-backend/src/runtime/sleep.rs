@@ -14,8 +14,6 @@ use crate::oci;
 const WORK: &str = "sleep";
 /// How many of its complaints go into an error.
 const COMPLAINTS: usize = 4;
-/// Where CRIU needs them: it shuts a network while it looks at its connections.
-const NETWORK_LOCK: &str = "iptables-restore";
 
 /// Finds out what a runtime's sleep is like, by asking the programs for their versions.
 pub async fn traits(kind: RuntimeKind, program: &Path, path_variable: &str) -> SleepTraits {
@@ -31,10 +29,6 @@ pub async fn traits(kind: RuntimeKind, program: &Path, path_variable: &str) -> S
             Ok(said) => version = format!("{version}, criu {said}"),
             Err(error) => trouble = Some(error.to_string()),
         }
-    }
-    let found = |name| std::env::split_paths(path_variable).any(|at| at.join(name).is_file());
-    if kind == RuntimeKind::Runc && !found(NETWORK_LOCK) {
-        trouble = Some(format!("CRIU needs {NETWORK_LOCK}, which is not installed"));
     }
     SleepTraits {
         version,

@@ -161,7 +161,7 @@ pub async fn a_failed_restore_leaves_nothing(rig: Rig) {
     // at the sizes first.
     let files = match rig.choice {
         RuntimeChoice::Runc => ["core-1.img"].as_slice(),
-        _ => &["checkpoint.img"],
+        _ => &["checkpoint.img", "pages.img"],
     };
     for name in files {
         let file = std::fs::File::options().write(true).open(broken.join(name));
