@@ -18,6 +18,7 @@ mod measure;
 mod rig;
 mod sleep;
 mod sleeper;
+mod workloads;
 mod world;
 
 /// Each case runs once per runtime.
@@ -63,4 +64,5 @@ cases!(
     sleep::connections_do_what_is_said_of_them,
     sleep::a_failed_checkpoint_harms_nobody,
     sleep::a_failed_restore_leaves_nothing,
+    workloads::jobs_go_on,
 );

@@ -88,21 +88,36 @@ impl Sleeper {
     /// Starts the app, with so many MiB in memory.
     pub async fn start(rig: &Rig, name: &str, ballast: u32) -> Self {
         let script = APP.replace("@ballast@", &ballast.to_string());
+        let sleeper = Self::of(rig, name, &script, |_| {}).await;
+        sleeper.connect().await;
+        sleeper
+    }
+
+    /// Starts something else.
+    pub async fn begin(rig: &Rig, name: &str, edit: impl FnOnce(&mut ContainerSpec)) -> Self {
+        Self::of(rig, name, "true", edit).await
+    }
+
+    async fn of(
+        rig: &Rig,
+        name: &str,
+        script: &str,
+        edit: impl FnOnce(&mut ContainerSpec),
+    ) -> Self {
         let address = rig.network.mint_address().await.unwrap();
-        let mut spec = rig.spec(name, &script, address, Limits::default());
+        let mut spec = rig.spec(name, script, address, Limits::default());
+        edit(&mut spec);
         let container = ContainerId::mint();
         spec.id = OciId::new(&rig.instance, &container, Generation(1));
         let netns = rig.network.prepare(&spec.id, address).await.unwrap();
         spec.netns = netns.path().to_owned();
         rig.runtime.start(&spec).await.unwrap();
         netns.keep();
-        let sleeper = Self {
+        Self {
             spec,
             container,
             generation: 1,
-        };
-        sleeper.connect().await;
-        sleeper
+        }
     }
 
     /// An empty directory for images.
