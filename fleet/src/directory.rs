@@ -149,7 +149,8 @@ pub trait Directory: Send + Sync + 'static {
 
     /// Makes sure that a workspace is on its way to running: DESIGN §5 *Wake*. Running → `Ready`;
     /// Starting, Waking → joins; Stopped → `Starting`, Hibernated → `Waking`, generation + 1, and
-    /// its node is told. Atomic; any number of callers begin one wake.
+    /// its node is told; Freezing, Frozen, Hibernating → its node is told to thaw it, and the row
+    /// is work until it runs or is asleep. Atomic; any number of callers begin one wake.
     ///
     /// # Errors
     /// `Absent`, `Unavailable`.
@@ -190,7 +191,7 @@ pub trait Directory: Send + Sync + 'static {
     /// `Unavailable`. Removing what is not there is fine.
     async fn remove(&self, workspace: &WorkspaceId) -> Result<(), DirectoryError>;
 
-    /// Rows in `Starting` or `Waking` that this node has to act on.
+    /// Rows that this node has to act on: in `Starting` or `Waking`, or to be thawed.
     ///
     /// # Errors
     /// `Unavailable`.

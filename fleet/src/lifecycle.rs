@@ -9,7 +9,7 @@
 //!                                                  wake           committed
 //!
 //! thaw          Freezing, Frozen, Hibernating → Running: nothing happened, the generation stays
-//! stop          Running, Frozen → Stopped: only the volume stays
+//! stop          Running, Frozen, Hibernated → Stopped: only the volume stays
 //! died          Running, Freezing, Frozen, Hibernating → Stopped
 //! start failed  Starting → Stopped
 //! wake failed   Waking → Hibernated: the snapshot is kept
@@ -42,8 +42,8 @@ pub enum State {
     /// A checkpoint is being written; still revocable. Left by `Committed`, `Thaw`,
     /// `Died`.
     Hibernating,
-    /// Only volume and snapshot. Left by `Wake`, `GiveUp`, or `Start` (which gives up the
-    /// snapshot).
+    /// Only volume and snapshot. Left by `Wake`, `GiveUp`, or by `Start` and `Stop`, which give up
+    /// the snapshot.
     Hibernated,
     /// A snapshot is being restored. Left by `Woken`, `WakeFailed`, `GiveUp`.
     Waking,
@@ -66,6 +66,12 @@ pub enum ApiStatus {
 }
 
 impl State {
+    /// Whether its processes are in memory and stand still: a thaw brings them back, with the same
+    /// generation.
+    pub fn is_still(self) -> bool {
+        matches!(self, Self::Freezing | Self::Frozen | Self::Hibernating)
+    }
+
     /// The API's word for this state.
     pub fn api_status(self) -> ApiStatus {
         match self {
@@ -132,7 +138,7 @@ pub fn step(state: State, event: Event) -> Result<State, Denied> {
         (S::Hibernated, E::Wake) => S::Waking,
         (S::Waking, E::Woken) => S::Running,
         (S::Waking, E::WakeFailed) => S::Hibernated,
-        (S::Running | S::Frozen, E::Stop) => S::Stopped,
+        (S::Running | S::Frozen | S::Hibernated, E::Stop) => S::Stopped,
         (S::Running | S::Freezing | S::Frozen | S::Hibernating, E::Died) => S::Stopped,
         (S::Stopped | S::Starting | S::Hibernated | S::Waking, E::GiveUp) => S::Failed,
         _ => return Err(Denied { state, event }),
@@ -204,7 +210,7 @@ mod tests {
         (E::Wake, &[S::Hibernated], S::Waking),
         (E::Woken, &[S::Waking], S::Running),
         (E::WakeFailed, &[S::Waking], S::Hibernated),
-        (E::Stop, &[S::Running, S::Frozen], S::Stopped),
+        (E::Stop, &[S::Running, S::Frozen, S::Hibernated], S::Stopped),
         (
             E::Died,
             &[S::Running, S::Freezing, S::Frozen, S::Hibernating],

@@ -50,6 +50,9 @@ pub struct WorkspaceRecord {
     /// When the container of this generation started; none while it has none.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub started_at: Option<OffsetDateTime>,
+    /// What came back with the last wake; none if it was started, not woken.
+    #[serde(default)]
+    pub woken: Option<Woken>,
     /// Lifecycle settings of the SDK.
     #[serde(default)]
     pub lifecycle: LifecycleSettings,
@@ -118,6 +121,16 @@ impl Default for LifecycleSettings {
             keep_alive: false,
         }
     }
+}
+
+/// From what a workspace was woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Woken {
+    /// Its snapshot: processes, memory and open files are as they were.
+    Memory,
+    /// Its volume only: the snapshot could not be used.
+    Volume,
 }
 
 /// What happens to an idle workspace.

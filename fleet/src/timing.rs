@@ -99,6 +99,16 @@ pub const REFILL_YIELD: Duration = Duration::from_secs(2);
 pub const EXECUTE_DEFAULT: Duration = Duration::from_secs(30);
 /// Orphans are looked for this often.
 pub const RECONCILE: Duration = Duration::from_secs(60);
+/// Nobody used a workspace for this long and it computes nothing: its processes are frozen.
+pub const FREEZE_AFTER: Duration = Duration::from_secs(60);
+/// Between two looks for idle workspaces.
+pub const IDLE_LOOK: Duration = Duration::from_secs(5);
+/// Whoever asks for hibernation waits this long for the requests that are being answered.
+pub const HIBERNATE_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two attempts meanwhile.
+pub const HIBERNATE_POLL: Duration = Duration::from_millis(50);
+/// A workspace that could not be put to sleep is left alone for this long.
+pub const SLEEP_RETRY: Duration = Duration::from_secs(60);
 /// First pause after a failed start; doubles up to [`START_BACKOFF_MAX`].
 pub const START_BACKOFF: Duration = Duration::from_millis(250);
 /// Longest pause between failed starts.
@@ -142,4 +152,7 @@ const _: () = {
     assert!(shorter(BODY_GRACE, BODY_SILENCE));
     assert!(shorter(LINGER, DRAIN));
     assert!(shorter(START_BACKOFF, START_BACKOFF_MAX));
+    assert!(shorter(IDLE_LOOK, FREEZE_AFTER));
+    assert!(shorter(HIBERNATE_POLL, HIBERNATE_PATIENCE));
+    assert!(HIBERNATE_PATIENCE.as_secs() + RUNTIME_COMMAND.as_secs() < API_DEADLINE.as_secs());
 };

@@ -448,6 +448,16 @@ pub async fn work_is_what_its_node_must_start(directory: Any) {
     assert_eq!(work, std::slice::from_ref(&rebuilt));
     directory.remove(&rebuilt.workspace).await.unwrap();
     assert_eq!(directory.work(&rebuilt.node).await, Ok(vec![]));
+    // And so is one to be thawed, until it runs, however deep it sleeps meanwhile.
+    let still = inserted(&directory, State::Freezing).await;
+    assert_eq!(directory.work(&still.node).await, Ok(vec![]));
+    wake(&directory, &still).await;
+    let report = |state| directory.report(&still.workspace, still.generation, state);
+    report(State::Frozen).await.unwrap();
+    let work = directory.work(&still.node).await.unwrap();
+    assert_eq!(work, [now(&directory, &still).await]);
+    report(State::Running).await.unwrap();
+    assert_eq!(directory.work(&still.node).await, Ok(vec![]));
 }
 
 pub async fn every_change_is_announced_in_order(directory: Any) {

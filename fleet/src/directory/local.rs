@@ -113,7 +113,9 @@ impl Directory for LocalDirectory {
             State::Freezing | State::Frozen | State::Hibernating => {
                 // Its node still has it in memory and is to thaw it: same generation.
                 self.announce(&entry.row);
-                return Ok(WakeBegun::Underway(Route::from(&entry.row)));
+                let route = Route::from(&entry.row);
+                tables.underway.insert(workspace.clone());
+                return Ok(WakeBegun::Underway(route));
             }
             State::Stopped | State::Failed => State::Starting,
             State::Hibernated => State::Waking,
@@ -161,7 +163,8 @@ impl Directory for LocalDirectory {
         self.announce(row);
         if is_underway(state) {
             tables.underway.insert(workspace.clone());
-        } else {
+        } else if !state.is_still() {
+            // One step deeper into sleep does not make the wish to thaw it undone.
             tables.underway.remove(workspace);
         }
         if state == State::Deleted {
@@ -221,7 +224,7 @@ struct Tables {
     slugs: HashMap<Slug, WorkspaceId>,
     /// Without deleted ones: a name is free again when its workspace is deleted.
     names: HashMap<OwnerId, BTreeMap<ProjectId, WorkspaceId>>,
-    /// Those in `Starting` or `Waking`.
+    /// Those in `Starting` or `Waking`, and those that somebody wants thawed.
     underway: HashSet<WorkspaceId>,
 }
 

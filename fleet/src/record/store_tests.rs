@@ -32,6 +32,7 @@ fn record(generation: u64) -> WorkspaceRecord {
         init_token: "secret".to_owned(),
         created_at: OffsetDateTime::UNIX_EPOCH,
         started_at: Some(OffsetDateTime::UNIX_EPOCH),
+        woken: None,
         lifecycle: LifecycleSettings::default(),
         deleted: false,
     }
