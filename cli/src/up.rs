@@ -195,6 +195,7 @@ fn node_config(config: &UpConfig) -> NodeConfig {
         init_binary: INIT,
         limits: config.limits,
         domain: config.domain.clone(),
+        freeze_after: fleet::timing::FREEZE_AFTER,
     }
 }
 

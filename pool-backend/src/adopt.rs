@@ -4,11 +4,17 @@
 //! record                      container of its generation        becomes
 //! deleted                     any                                deletion finished
 //! claimed, Running            lives, its init answers            adopted, same generation
+//! claimed, Running            paused                             thawed, then as above
+//! claimed, Hibernated         any                                removed; Hibernated
+//! claimed, Waking             any                                removed; Hibernated, same snapshot
 //! claimed, anything           anything else                      removed; Stopped
 //! warm, Running               lives, answers, pool has room      back into the pool
 //! warm, anything else         any                                scrapped
 //! none (or older generation)  any                                removed
 //! ```
+//!
+//! Frozen and its neighbours are Running in the record, see `driver::sleep`. A snapshot counts only
+//! where the record says Hibernated or Waking; others are removed before anything moves.
 //!
 //! Must never happen here: a container of another instance touched, or one adopted that does not
 //! know its token.
@@ -85,8 +91,16 @@ async fn adopt_one(
             .spawn(async move { engine.finish_deletion(record).await });
         return;
     }
-    let lives = record.state == State::Running && status == Some(ContainerStatus::Running);
-    let init = if lives { greet(&record).await } else { None };
+    let asleep = matches!(record.state, State::Hibernated | State::Waking);
+    if !asleep && let Err(error) = engine.launcher.snapshots.remove_all(&record.id).await {
+        tracing::warn!(workspace = %record.id, %error, "a stale snapshot stays");
+    }
+    let ran = record.state == State::Running || record.state.is_still();
+    let init = match status {
+        Some(ContainerStatus::Running) if ran => greet(&record).await,
+        Some(ContainerStatus::Paused) if ran => thaw(engine, &record, &id).await,
+        _ => None,
+    };
     if init.is_some() {
         engine.launcher.adopt(id);
     } else if status.is_some()
@@ -106,14 +120,16 @@ async fn adopt_one(
         }
         (None, None) => engine.scrap_later(record),
         (Some(_), init) => {
-            let state = if init.is_some() {
-                State::Running
-            } else {
-                State::Stopped
+            let state = match init {
+                Some(_) => State::Running,
+                None if asleep => State::Hibernated,
+                None => State::Stopped,
             };
             if record.state != state {
                 record.state = state;
-                record.started_at = None;
+                if state != State::Running {
+                    record.started_at = None;
+                }
                 if let Err(error) = engine.save(&record).await {
                     tracing::warn!(workspace = %record.id, %error, "its record stays behind");
                 }
@@ -134,6 +150,17 @@ async fn take_over(
     let handle = Driver::engage(engine, record, init)?;
     engine.table.insert(&handle);
     Ok(())
+}
+
+/// Its processes stood still when the one before us ended.
+async fn thaw(engine: &Arc<Engine>, record: &WorkspaceRecord, id: &OciId) -> Option<InitClient> {
+    match engine.launcher.runtime.resume(id).await {
+        Ok(()) => greet(record).await,
+        Err(error) => {
+            tracing::warn!(workspace = %record.id, %error, "it cannot be thawed");
+            None
+        }
+    }
 }
 
 /// The client of an init that answers with the record's token.

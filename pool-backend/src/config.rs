@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use fleet::id::TemplateName;
 
@@ -24,6 +25,8 @@ pub struct NodeConfig {
     pub limits: Limits,
     /// Suffix for `__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS`, e.g. `.fleeks.localhost`.
     pub domain: String,
+    /// `timing::FREEZE_AFTER`, but for tests.
+    pub freeze_after: Duration,
 }
 
 /// `--runtime`.

@@ -17,9 +17,9 @@ use init_protocol::CONTROL_PORT;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::driver::Handle;
 use crate::driver::gate::{Gate, Pass, Way};
 use crate::driver::ports::Known;
+use crate::driver::{Entry, Handle};
 use crate::engine::Engine;
 use crate::init_client::InitError;
 
@@ -46,22 +46,49 @@ impl Door for NodeDoor {
         let Some(handle) = self.engine.table.by_id(workspace) else {
             return Ok(Admission::Moved);
         };
-        let Some(gate) = handle.gate() else {
-            return Ok(Admission::Asleep);
+        let (gate, pass) = match handle.enter(Some(generation), visit).await {
+            Entry::Entered(gate, pass) => (gate, pass),
+            Entry::Moved => return Ok(Admission::Moved),
+            Entry::Asleep => return Ok(Admission::Asleep),
         };
-        if gate.generation != generation {
-            return Ok(Admission::Moved);
-        }
-        let Some(pass) = gate.enter(visit) else {
-            return Ok(Admission::Asleep);
-        };
-        handle.touch();
+        let visitor = Visitor::new(&handle, pass);
         let by_choice = port == PortChoice::Main && handle.preview_port.get().is_none();
         Ok(match choose(&handle, &gate, port).await {
-            Choice::Port(port) => Admission::Admitted(guard(handle, gate, port, by_choice, pass)),
+            Choice::Port(port) => {
+                Admission::Admitted(guard(handle, gate, port, by_choice, visitor))
+            }
             Choice::Nothing(nothing) => Admission::NotListening(nothing),
             Choice::Dead => Admission::Asleep,
         })
+    }
+}
+
+/// Somebody inside. Its coming and its going are activity, if its owner counts visits.
+struct Visitor {
+    handle: Arc<Handle>,
+    _pass: Pass,
+}
+
+impl Visitor {
+    fn new(handle: &Arc<Handle>, pass: Pass) -> Self {
+        let visitor = Self {
+            handle: Arc::clone(handle),
+            _pass: pass,
+        };
+        visitor.count();
+        visitor
+    }
+
+    fn count(&self) {
+        if self.handle.settings().keep_alive_on_preview {
+            self.handle.touch();
+        }
+    }
+}
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        self.count();
     }
 }
 
@@ -124,7 +151,13 @@ fn pick(known: &Known, wanted: Option<u16>) -> Option<u16> {
     }
 }
 
-fn guard(handle: Arc<Handle>, gate: Arc<Gate>, port: u16, by_choice: bool, pass: Pass) -> Guard {
+fn guard(
+    handle: Arc<Handle>,
+    gate: Arc<Gate>,
+    port: u16,
+    by_choice: bool,
+    visitor: Visitor,
+) -> Guard {
     let address = SocketAddrV4::new(gate.address, port);
     Guard {
         port,
@@ -138,7 +171,7 @@ fn guard(handle: Arc<Handle>, gate: Arc<Gate>, port: u16, by_choice: bool, pass:
                 by_choice,
             }),
         },
-        visit: Box::new(pass),
+        visit: Box::new(visitor),
     }
 }
 

@@ -1,13 +1,18 @@
-//! One task per workspace, the only one that changes its container. It takes one order at a time,
+//! One task per workspace, the only one that changes its container: starts and ends it, and puts
+//! it to sleep ([`sleep`]) and wakes it ([`restore`]). It takes one order at a time,
 //! steps `fleet::lifecycle`, and says how things stand: to the record before anything is
 //! acknowledged, to the directory fenced by the generation, to whoever waits.
 //!
 //! Must never happen here: two orders at once, or a state that `lifecycle::step` does not know.
 
+pub(crate) mod activity;
 pub(crate) mod gate;
 mod handle;
 pub(crate) mod launch;
+mod memory;
 pub(crate) mod ports;
+mod restore;
+mod sleep;
 pub(crate) mod turns;
 mod wake;
 
@@ -17,12 +22,12 @@ use std::time::Instant;
 use fleet::directory::DirectoryError;
 use fleet::id::Generation;
 use fleet::lifecycle::{self, Event, State};
-use fleet::record::WorkspaceRecord;
+use fleet::record::{LifecycleSettings, WorkspaceRecord};
 use fleet::timing;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
-pub(crate) use handle::{Handle, Identity, Order, Status};
+pub(crate) use handle::{Done, Entry, Handle, Identity, Order, Status};
 pub(crate) use wake::ensure_running;
 
 use self::gate::Gate;
@@ -69,10 +74,12 @@ impl Driver {
             state: record.state,
             generation: record.generation,
             started_at: record.started_at,
+            woken: record.woken,
             problem: None,
         };
         let gate = running.map(|init| new_gate(engine, &record, init));
-        let (handle, orders) = Handle::new(identity, status, gate);
+        let settings = record.lifecycle.clone();
+        let (handle, orders) = Handle::new(identity, status, settings, gate);
         let driver = Self {
             engine: Arc::clone(engine),
             handle: Arc::clone(&handle),
@@ -88,8 +95,19 @@ impl Driver {
     async fn run(mut self) {
         let cancelled = self.engine.cancelled.clone();
         loop {
+            let gate = self.handle.gate();
+            let knocked = async {
+                match gate {
+                    Some(gate) => gate.knocked().await,
+                    None => std::future::pending().await,
+                }
+            };
             let order = tokio::select! {
                 () = cancelled.cancelled() => return,
+                () = knocked => {
+                    self.thaw().await;
+                    continue;
+                }
                 order = self.orders.recv() => order,
             };
             let Some(order) = order else { return };
@@ -98,6 +116,18 @@ impl Driver {
                 Order::Stop(done) => {
                     // Nobody waiting any more is fine, here and below.
                     let _ = done.send(self.stop().await);
+                }
+                Order::Rest(done) => {
+                    let _ = done.send(self.rest().await);
+                }
+                Order::Freeze(done) => {
+                    let _ = done.send(self.freeze().await);
+                }
+                Order::Hibernate(done) => {
+                    let _ = done.send(self.hibernate().await);
+                }
+                Order::Configure(settings, done) => {
+                    let _ = done.send(self.configure(settings).await);
                 }
                 Order::Check(generation, answer) => {
                     let _ = answer.send(self.is_alive(generation).await);
@@ -120,13 +150,17 @@ impl Driver {
         if self.engine.resting.is_cancelled() {
             return; // The next process finds the workspace stopped, and starts it when asked.
         }
-        let known = self.record.generation;
-        if generation <= known && self.record.state != State::Starting {
-            // Told twice, or told late: say again how it stands.
-            self.report().await;
+        let (known, state) = (self.record.generation, self.record.state);
+        if generation <= known && !matches!(state, State::Starting | State::Waking) {
+            if state.is_still() {
+                self.thaw().await;
+            } else {
+                // Told twice, or told late: say again how it stands.
+                self.report().await;
+            }
             return;
         }
-        if self.record.state == State::Running {
+        if matches!(state, State::Running | State::Frozen) {
             // The directory missed that it stopped being what it was. It decides.
             if let Err(error) = self.end_container(Event::Stop).await {
                 tracing::warn!(workspace = %self.handle.id(), %error, "not stopped");
@@ -134,6 +168,11 @@ impl Driver {
             }
         }
         self.record.generation = generation;
+        if matches!(self.record.state, State::Hibernated | State::Waking) {
+            self.wake().await;
+            return;
+        }
+        self.record.woken = None;
         if let Err(error) = self.change(Event::Start, None).await {
             self.give_up(&error).await;
             return;
@@ -201,12 +240,40 @@ impl Driver {
     async fn stop(&mut self) -> Result<(), Error> {
         match self.record.state {
             State::Running | State::Frozen => self.end_container(Event::Stop).await,
+            State::Hibernated => {
+                self.give_up_snapshots().await?;
+                self.change(Event::Stop, None).await
+            }
             _ => Ok(()),
         }
     }
 
+    /// [`Driver::stop`] for what has a container.
+    async fn rest(&mut self) -> Result<(), Error> {
+        match self.record.state {
+            State::Running | State::Frozen => self.end_container(Event::Stop).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn configure(&mut self, settings: LifecycleSettings) -> Result<(), Error> {
+        let before = std::mem::replace(&mut self.record.lifecycle, settings.clone());
+        if let Err(error) = self.engine.save(&self.record).await {
+            self.record.lifecycle = before;
+            return Err(error);
+        }
+        let auto_wake = settings.auto_wake;
+        self.handle.configured(settings);
+        let id = self.handle.id();
+        if let Err(error) = self.engine.directory.set_auto_wake(id, auto_wake).await {
+            tracing::warn!(workspace = %id, %error, "the directory does not know of auto_wake");
+        }
+        Ok(())
+    }
+
     async fn is_alive(&mut self, generation: Generation) -> bool {
-        if self.record.state != State::Running || self.record.generation != generation {
+        let here = matches!(self.record.state, State::Running | State::Frozen);
+        if !here || self.record.generation != generation {
             return false;
         }
         let fresh = |at: Instant| at.elapsed() < timing::PORTS_FRESH;
@@ -272,6 +339,26 @@ impl Driver {
 
     /// The one place where a state changes: stepped, recorded, published, reported.
     async fn change(&mut self, event: Event, gate: Option<Arc<Gate>>) -> Result<(), Error> {
+        let before = self.step(event)?;
+        let next = self.record.state;
+        if let Err(error) = self.engine.save(&self.record).await {
+            if matches!(next, State::Running) || event == Event::Committed {
+                self.record.state = before;
+                return Err(error);
+            }
+            // A record that claims more than there is: adoption finds out. Go on.
+            tracing::error!(workspace = %self.handle.id(), %error, ?next, "the record is behind");
+            if matches!(next, State::Starting | State::Waking) {
+                self.handle.publish(None, self.status());
+                return Err(error);
+            }
+        }
+        self.tell(gate).await;
+        Ok(())
+    }
+
+    /// To the next state; returns the one before. Nobody knows of it yet.
+    fn step(&mut self, event: Event) -> Result<State, Error> {
         let next = lifecycle::step(self.record.state, event).map_err(|denied| {
             Error::caused(
                 ErrorKind::Conflict,
@@ -279,23 +366,15 @@ impl Driver {
                 denied,
             )
         })?;
-        let before = std::mem::replace(&mut self.record.state, next);
-        if let Err(error) = self.engine.save(&self.record).await {
-            if next == State::Running {
-                self.record.state = before;
-                return Err(error);
-            }
-            // A record that claims more than there is: adoption finds out. Go on.
-            tracing::error!(workspace = %self.handle.id(), %error, ?next, "the record is behind");
-            if next == State::Starting {
-                self.handle.publish(None, self.status());
-                return Err(error);
-            }
-        }
-        tracing::debug!(workspace = %self.handle.id(), generation = %self.record.generation, state = ?next);
+        Ok(std::mem::replace(&mut self.record.state, next))
+    }
+
+    /// Says how it stands: to whoever waits here, and to the directory.
+    async fn tell(&mut self, gate: Option<Arc<Gate>>) {
+        let (generation, state) = (self.record.generation, self.record.state);
+        tracing::debug!(workspace = %self.handle.id(), %generation, ?state);
         self.handle.publish(gate, self.status());
         self.report().await;
-        Ok(())
     }
 
     /// Tells the directory. If it has moved on, this node has no right to the container any more.
@@ -305,7 +384,7 @@ impl Driver {
             Ok(()) => {}
             Err(DirectoryError::Superseded { current, .. }) if current > generation => {
                 tracing::warn!(workspace = %id, %generation, %current, "superseded");
-                if state == State::Running {
+                if state == State::Running || state.is_still() {
                     self.record.state = State::Stopped;
                     self.record.started_at = None;
                     self.handle.publish(None, self.status());
@@ -323,6 +402,7 @@ impl Driver {
             state: self.record.state,
             generation: self.record.generation,
             started_at: self.record.started_at,
+            woken: self.record.woken,
             problem: self.problem.clone(),
         }
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use fleet::directory::{Directory, DirectoryError, Row};
 use fleet::id::{NodeId, OwnerId, ProjectId, TemplateName};
@@ -44,6 +45,8 @@ pub(crate) struct Engine {
     /// Everything ends where it stands, as if the process had been killed.
     pub(crate) cancelled: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    /// Nobody used a workspace for this long: its processes may be frozen.
+    pub(crate) freeze_after: Duration,
     names: Names,
     next_number: AtomicU32,
     gate_serials: AtomicU64,
@@ -60,6 +63,7 @@ pub(crate) struct Parts {
     pub(crate) shelves: BTreeMap<TemplateName, Arc<Shelf>>,
     /// The highest number of a workspace so far.
     pub(crate) last_number: u32,
+    pub(crate) freeze_after: Duration,
 }
 
 impl Engine {
@@ -75,6 +79,7 @@ impl Engine {
             resting: CancellationToken::new(),
             cancelled: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            freeze_after: parts.freeze_after,
             names: Names::new(),
             next_number: AtomicU32::new(parts.last_number.saturating_add(1)),
             gate_serials: AtomicU64::new(1),

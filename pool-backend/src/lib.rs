@@ -13,6 +13,7 @@ mod door;
 mod driver;
 mod engine;
 pub mod error;
+mod idle;
 pub mod init_client;
 mod keeper;
 pub mod network;

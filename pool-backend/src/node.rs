@@ -2,7 +2,7 @@
 //!
 //! Must never happen here: serving before adoption has ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -27,9 +27,10 @@ use crate::error::{Error, ErrorKind};
 use crate::keeper::{self, Shelf};
 use crate::network::Network;
 use crate::runtime::{self, RuntimeKind, Settings};
+use crate::snapshot::SnapshotStore;
 use crate::template::Templates;
 use crate::workspaces::Workspaces;
-use crate::{adopt, reconcile, sweep};
+use crate::{adopt, idle, reconcile, sweep};
 
 /// Containers that are stopped together on shutdown.
 const STOPPED_AT_ONCE: usize = 8;
@@ -63,6 +64,7 @@ impl Node {
             return Err(Error::new(ErrorKind::Invalid, message));
         }
         let (store, records, init) = prepare_data(data_dir.clone(), config.init_binary).await?;
+        let snapshots = open_snapshots(&data_dir, &records).await?;
         let addresses = records.iter().map(|record| record.address).collect();
         let network = Network::open(data.instance().clone(), &data_dir, addresses)
             .await
@@ -96,6 +98,7 @@ impl Node {
             templates,
             network,
             runtime,
+            snapshots,
             limits: config.limits,
             init,
             domain: config.domain,
@@ -107,6 +110,7 @@ impl Node {
             store,
             shelves,
             last_number: last_number(&records),
+            freeze_after: config.freeze_after,
         });
         let node = Arc::new(Self { engine });
         adopt::adopt(&node.engine, records).await?;
@@ -114,7 +118,7 @@ impl Node {
         Ok(node)
     }
 
-    /// Keepers, reconcile, and the ear for wakes.
+    /// Keepers, reconcile, who puts idle ones to sleep, and the ear for wakes.
     fn begin(&self) {
         let engine = &self.engine;
         for shelf in engine.shelves.values() {
@@ -122,6 +126,7 @@ impl Node {
             engine.tasks.spawn(keeper);
         }
         engine.tasks.spawn(reconcile::run(Arc::clone(engine)));
+        engine.tasks.spawn(idle::run(Arc::clone(engine)));
         engine.tasks.spawn(listen(Arc::clone(engine)));
     }
 
@@ -141,7 +146,7 @@ impl Node {
     }
 
     /// Stops everything and leaves nothing but the data dir: workspaces become Stopped and keep
-    /// their volumes, warm containers go with theirs, networks and rules are taken away.
+    /// their volumes, hibernated ones stay Hibernated with their snapshots, warm containers go with theirs, networks and rules are taken away.
     pub async fn shutdown(&self) {
         let engine = &self.engine;
         engine.resting.cancel();
@@ -180,7 +185,7 @@ impl Node {
     async fn stop_all(&self) {
         stream::iter(self.engine.table.all())
             .for_each_concurrent(STOPPED_AT_ONCE, |handle| async move {
-                if let Err(error) = handle.order(Order::Stop).await
+                if let Err(error) = handle.order(Order::Rest).await
                     && error.kind != ErrorKind::NotFound
                 {
                     tracing::warn!(workspace = %handle.id(), %error, "not stopped");
@@ -199,6 +204,20 @@ impl Drop for Node {
         self.engine.resting.cancel();
         self.engine.cancelled.cancel();
     }
+}
+
+/// Without what was left of workspaces that are gone, and of checkpoints that were cut off.
+async fn open_snapshots(
+    data_dir: &Path,
+    records: &[WorkspaceRecord],
+) -> Result<SnapshotStore, Error> {
+    let unusable = |error| Error::from_io("the snapshots cannot be opened", error);
+    let snapshots = SnapshotStore::open(data_dir).map_err(unusable)?;
+    let known: HashSet<_> = records.iter().map(|record| record.id.clone()).collect();
+    if let Err(error) = snapshots.sweep(|id| known.contains(id)).await {
+        tracing::warn!(%error, "what is left of snapshots stays");
+    }
+    Ok(snapshots)
 }
 
 /// Reads the records and puts init where containers find it.
@@ -252,10 +271,14 @@ async fn listen(engine: Arc<Engine>) {
                 Ok(change) => {
                     if let Some(route) = change.route
                         && route.node == engine.node
-                        && matches!(route.state, State::Starting | State::Waking)
                         && let Some(handle) = engine.table.by_id(&route.workspace)
                     {
-                        handle.nudge(route.generation);
+                        match route.state {
+                            State::Starting | State::Waking => handle.nudge(route.generation),
+                            // Our own report, or somebody who wants it thawed?
+                            state if state.is_still() => look_for_work(&engine).await,
+                            _ => {}
+                        }
                     }
                 }
                 Err(RecvError::Lagged(_)) => {}

@@ -76,7 +76,7 @@ async fn notice_deaths(engine: &Arc<Engine>, running: &HashMap<OciId, ContainerS
         let status = handle.status();
         let container = &handle.identity().container;
         let id = OciId::new(&engine.launcher.instance, container, status.generation);
-        if status.state == State::Running && dead(&id) {
+        if matches!(status.state, State::Running | State::Frozen) && dead(&id) {
             // The driver looks again, and decides.
             handle.check(status.generation).await;
         }

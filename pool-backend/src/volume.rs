@@ -94,6 +94,21 @@ impl Volume {
         .await
     }
 
+    /// Returns when all that was written to it is on its disk. Costs what the file system has to
+    /// write.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub async fn sync(&self) -> io::Result<()> {
+        let data = self.data();
+        blocking(move || {
+            let directory = std::fs::File::open(data)?;
+            rustix::fs::syncfs(&directory)?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Removes everything, record included, in one step as far as others can see. Idempotent.
     /// Costs a walk; a crash in the middle is finished by [`empty_trash`].
     ///

@@ -5,13 +5,14 @@
 
 mod files;
 mod jobs;
+mod life;
 pub(crate) mod path;
 mod types;
 
 use std::sync::Arc;
 
 use crate::driver::gate::Pass;
-use crate::driver::{self, Handle, Order};
+use crate::driver::{self, Entry, Handle, Order};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
 use crate::init_client::{InitClient, InitError};
@@ -20,10 +21,12 @@ use crate::runtime::{OciId, Usage};
 use fleet::directory::WakeCause;
 use fleet::door::Visit;
 use fleet::id::{ContainerId, Generation, OwnerId, ProjectId, TemplateName, WorkspaceId};
-use fleet::lifecycle::ApiStatus;
+use fleet::lifecycle::{ApiStatus, State};
 
+pub use life::MAX_EXTENSION;
 pub use types::{
-    ByteStream, Command, FileInfo, FileKind, Job, Page, PoolStatus, Summary, WriteOptions,
+    ByteStream, Command, FileInfo, FileKind, Job, Lifecycle, Page, PoolStatus, Summary,
+    WriteOptions,
 };
 
 /// All workspaces of this node. Cheap to clone.
@@ -69,7 +72,7 @@ impl Workspaces {
         })??;
         let workspace = self.workspace(handle);
         tracing::debug!(workspace = %workspace.handle.id(), new, "created");
-        workspace.ensure_running().await?;
+        workspace.wake().await?;
         Ok(workspace)
     }
 
@@ -187,19 +190,20 @@ impl Workspace {
             generation: status.generation,
             created_at: identity.created_at,
             started_at: status.started_at,
-            last_activity_at: self.handle.last_activity(),
+            last_activity_at: self.handle.activity.last(),
         }
     }
 
-    /// Why its last start failed, if it did; safe to show.
+    /// Why its last start, wake or hibernation failed, if it did; safe to show.
     pub fn problem(&self) -> Option<String> {
         self.handle.status().problem
     }
 
-    /// Starts it if it does not run, and waits until it does.
+    /// Starts, wakes or thaws it if need be, and waits until it runs.
     ///
     /// # Errors
-    /// `NotReady` when it does not start in time; `NotFound` when it was deleted meanwhile.
+    /// `NotReady` when it does not start in time; `NotFound` when it was deleted meanwhile;
+    /// `Conflict` when it sleeps and its owner decided that calls do not wake it.
     pub async fn ensure_running(&self) -> Result<Summary, Error> {
         self.handle.touch();
         driver::ensure_running(self.engine(), &self.handle, WakeCause::Api).await?;
@@ -215,13 +219,13 @@ impl Workspace {
         Ok(self.summary())
     }
 
-    /// New generation around the volume.
+    /// New generation around the volume; of a sleeping one the snapshot is given up.
     ///
     /// # Errors
-    /// As [`Workspace::ensure_running`]; `TooMany` when too many calls wait.
+    /// As [`Workspace::wake`]; `TooMany` when too many calls wait.
     pub async fn restart(&self) -> Result<Summary, Error> {
         self.handle.order(Order::Stop).await?;
-        self.ensure_running().await
+        self.wake().await
     }
 
     /// The port that its preview shows; none: the first well-known port that listens.
@@ -229,16 +233,16 @@ impl Workspace {
         self.handle.preview_port.set(port);
     }
 
-    /// Processes inside; none while it does not run.
+    /// Processes inside; none while it does not run. A frozen one is thawed.
     ///
     /// # Errors
     /// `NotReady` when its init does not answer.
     pub async fn processes(&self) -> Result<Vec<init_protocol::Process>, Error> {
-        let listed = self.while_running(|init| async move { init.processes().await });
+        let listed = self.while_here(|init| async move { init.processes().await });
         Ok(listed.await?.unwrap_or_default())
     }
 
-    /// What listens inside now; nothing while it does not run.
+    /// What listens inside now; nothing while it does not run. Of a frozen one what was known.
     ///
     /// # Errors
     /// `NotReady` when its init does not answer.
@@ -246,6 +250,9 @@ impl Workspace {
         let Some(gate) = self.handle.gate() else {
             return Ok(Vec::new());
         };
+        if !gate.is_open() {
+            return Ok(gate.ports.last_known());
+        }
         match gate.ports.refresh().await {
             Ok(known) => Ok(known.ports.clone()),
             Err(error) => self
@@ -305,15 +312,12 @@ impl Workspace {
         }
     }
 
-    /// Calls its init if it runs; none if it does not.
-    async fn while_running<T, F>(
-        &self,
-        call: impl FnOnce(InitClient) -> F,
-    ) -> Result<Option<T>, Error>
+    /// Calls its init if it has a container, standing still or not; none if it has none.
+    async fn while_here<T, F>(&self, call: impl FnOnce(InitClient) -> F) -> Result<Option<T>, Error>
     where
         F: Future<Output = Result<T, InitError>>,
     {
-        let Some(gate) = self.handle.gate() else {
+        let Entry::Entered(gate, _visit) = self.handle.enter(None, Visit::InFlight).await else {
             return Ok(None);
         };
         match call(gate.init.clone()).await {
@@ -322,12 +326,30 @@ impl Workspace {
         }
     }
 
+    /// Calls its init if its processes live or sleep, and wakes them for it; none if there are
+    /// none.
+    async fn while_alive<T, F>(
+        &self,
+        call: impl FnOnce(InitClient) -> F,
+    ) -> Result<Option<T>, Error>
+    where
+        F: Future<Output = Result<T, InitError>>,
+    {
+        if matches!(
+            self.handle.status().state,
+            State::Hibernating | State::Hibernated | State::Waking
+        ) {
+            self.ensure_running().await?;
+        }
+        self.while_here(call).await
+    }
+
     /// Through the gate of a running container.
     async fn enter(&self) -> Result<(InitClient, Generation, Pass), Error> {
         loop {
             let gate = driver::ensure_running(self.engine(), &self.handle, WakeCause::Api).await?;
-            // Closed since: the wait above has its own deadline.
-            if let Some(pass) = gate.enter(Visit::InFlight) {
+            // Shut or closed since: the wait above has its own deadline.
+            if let Ok(pass) = gate.enter(Visit::InFlight) {
                 self.handle.touch();
                 return Ok((gate.init.clone(), gate.generation, pass));
             }

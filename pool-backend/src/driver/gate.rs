@@ -1,6 +1,11 @@
 //! The gate of one generation of a container: who is inside, and whether anybody may still come
 //! in. The driver opens and closes it; the door lets visitors through.
 //!
+//! While the container stands still the gate is *shut*: who comes then knocks, and the driver
+//! opens again. A *closed* gate stays closed: behind it there is, or will be, no container. All of
+//! it is one lock, so a visitor either is inside before the gate is shut, and nothing is frozen,
+//! or knocks and is heard.
+//!
 //! Must never happen here: a decision about the workspace's life, or a visitor through a closed
 //! gate.
 
@@ -12,6 +17,7 @@ use dashmap::DashMap;
 use fleet::door::Visit;
 use fleet::id::Generation;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::ports::Ports;
 use crate::init_client::InitClient;
@@ -29,6 +35,7 @@ pub(crate) struct Gate {
     /// Unlike any other gate's of this process.
     serial: u64,
     count: Mutex<Count>,
+    bell: Notify,
 }
 
 /// How an app is reached.
@@ -40,11 +47,40 @@ pub(crate) enum Way {
     Forward,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Passage {
+    #[default]
+    Open,
+    Shut {
+        /// Somebody wants in.
+        knocked: bool,
+    },
+    Closed,
+}
+
 #[derive(Debug, Default)]
 struct Count {
-    closed: bool,
+    passage: Passage,
     in_flight: u32,
     attached: u32,
+}
+
+/// Who is inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Inside {
+    /// Requests and calls that are being answered.
+    pub(crate) in_flight: u32,
+    /// Websockets and event streams.
+    pub(crate) attached: u32,
+}
+
+/// Why a visitor was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The container stands still; the driver has been told, and the gate opens again, or closes.
+    Shut,
+    /// For good.
+    Closed,
 }
 
 impl Gate {
@@ -64,33 +100,101 @@ impl Gate {
             ways: DashMap::new(),
             serial,
             count: Mutex::default(),
+            bell: Notify::new(),
         })
     }
 
-    /// Lets a visitor in, unless the gate is closed.
-    pub(crate) fn enter(self: &Arc<Self>, visit: Visit) -> Option<Pass> {
+    /// Lets a visitor in through an open gate; at a shut one the visitor has knocked.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub(crate) fn enter(self: &Arc<Self>, visit: Visit) -> Result<Pass, Refused> {
         let mut count = self.count.lock();
-        if count.closed {
-            return None;
+        match count.passage {
+            Passage::Open => {}
+            Passage::Closed => return Err(Refused::Closed),
+            Passage::Shut { .. } => {
+                count.passage = Passage::Shut { knocked: true };
+                drop(count);
+                self.bell.notify_one();
+                return Err(Refused::Shut);
+            }
         }
         match visit {
             Visit::InFlight => count.in_flight += 1,
             Visit::Attached => count.attached += 1,
         }
         drop(count);
-        Some(Pass {
+        Ok(Pass {
             gate: Arc::clone(self),
             visit,
         })
     }
 
+    /// Somebody wants in, if it is shut.
+    pub(crate) fn knock(&self) {
+        let mut count = self.count.lock();
+        if let Passage::Shut { knocked } = &mut count.passage {
+            *knocked = true;
+            drop(count);
+            self.bell.notify_one();
+        }
+    }
+
+    /// Lets nobody in from now on, if no request is inside. Those attached may stay.
+    ///
+    /// # Errors
+    /// How many requests are inside; the gate is as it was.
+    pub(crate) fn shut(&self) -> Result<(), u32> {
+        let mut count = self.count.lock();
+        if count.in_flight > 0 {
+            return Err(count.in_flight);
+        }
+        count.passage = Passage::Shut { knocked: false };
+        Ok(())
+    }
+
+    /// Lets everybody in again.
+    pub(crate) fn reopen(&self) {
+        self.count.lock().passage = Passage::Open;
+    }
+
     /// Nobody comes in any more. Those inside may stay until the container goes.
     pub(crate) fn close(&self) {
-        self.count.lock().closed = true;
+        self.count.lock().passage = Passage::Closed;
+    }
+
+    /// Closes a shut gate at which nobody has knocked; false if somebody has.
+    pub(crate) fn close_unheard(&self) -> bool {
+        let mut count = self.count.lock();
+        if count.passage != (Passage::Shut { knocked: false }) {
+            return false;
+        }
+        count.passage = Passage::Closed;
+        true
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        !self.count.lock().closed
+        self.count.lock().passage == Passage::Open
+    }
+
+    pub(crate) fn is_knocked(&self) -> bool {
+        self.count.lock().passage == Passage::Shut { knocked: true }
+    }
+
+    /// Returns when somebody knocks, or has. For one listener, the driver.
+    pub(crate) async fn knocked(&self) {
+        while !self.is_knocked() {
+            self.bell.notified().await;
+        }
+    }
+
+    pub(crate) fn inside(&self) -> Inside {
+        let count = self.count.lock();
+        Inside {
+            in_flight: count.in_flight,
+            attached: count.attached,
+        }
     }
 
     /// Equal for equal container, generation and port only.
@@ -165,14 +269,66 @@ mod tests {
     #[test]
     fn a_closed_gate_lets_nobody_in_and_everybody_out() {
         let gate = gate(1);
-        let inside = gate.enter(Visit::InFlight).unwrap();
-        let attached = gate.enter(Visit::Attached).unwrap();
-        assert_eq!(gate.count.lock().in_flight, 1);
+        let inside = gate.enter(Visit::InFlight).ok().unwrap();
+        let attached = gate.enter(Visit::Attached).ok().unwrap();
+        assert_eq!(gate.inside().in_flight, 1);
         gate.close();
-        assert!(gate.enter(Visit::InFlight).is_none() && !gate.is_open());
+        let refused = gate.enter(Visit::InFlight).err();
+        assert_eq!(refused, Some(Refused::Closed));
+        assert!(!gate.is_open());
         drop((inside, attached));
-        let count = gate.count.lock();
-        assert_eq!((count.in_flight, count.attached), (0, 0));
+        assert_eq!(gate.inside(), Inside::default());
+    }
+
+    #[test]
+    fn a_gate_is_shut_only_when_no_request_is_inside() {
+        let gate = gate(1);
+        let attached = gate.enter(Visit::Attached).ok().unwrap();
+        let request = gate.enter(Visit::InFlight).ok().unwrap();
+        assert_eq!(gate.shut(), Err(1));
+        assert!(gate.is_open());
+        drop(request);
+        assert_eq!(gate.shut(), Ok(()));
+        assert!(!gate.is_open() && !gate.is_knocked());
+        drop(attached);
+    }
+
+    #[tokio::test]
+    async fn who_knocks_is_heard_and_the_gate_is_not_closed() {
+        let gate = gate(1);
+        gate.knock();
+        gate.shut().unwrap();
+        assert!(!gate.is_knocked(), "a knock at an open gate is none");
+        let refused = gate.enter(Visit::InFlight).err();
+        assert_eq!(refused, Some(Refused::Shut));
+        gate.knocked().await;
+        assert!(!gate.close_unheard() && gate.is_knocked());
+        gate.reopen();
+        assert!(gate.enter(Visit::InFlight).is_ok());
+        gate.shut().unwrap();
+        assert!(gate.close_unheard());
+        gate.knock();
+        assert!(!gate.is_knocked() && !gate.is_open());
+    }
+
+    #[test]
+    fn visitors_and_the_driver_never_both_win() {
+        for _ in 0..200 {
+            let gate = gate(1);
+            let visitors: Vec<_> = (0..3)
+                .map(|_| {
+                    let gate = Arc::clone(&gate);
+                    std::thread::spawn(move || gate.enter(Visit::InFlight).map(drop))
+                })
+                .collect();
+            let closed = gate.shut().is_ok() && gate.close_unheard();
+            let refused: Vec<_> = visitors
+                .into_iter()
+                .filter_map(|visitor| visitor.join().unwrap().err())
+                .collect();
+            // Whoever was sent to wait was heard.
+            assert!(!closed || refused.iter().all(|refused| *refused == Refused::Closed));
+        }
     }
 
     #[test]

@@ -4,18 +4,19 @@
 //! Must never happen here: a change of state. The driver makes those, through [`Handle::publish`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use fleet::door::Visit;
 use fleet::id::{ContainerId, Generation, OwnerId, ProjectId, Slug, TemplateName, WorkspaceId};
 use fleet::lifecycle::State;
-use fleet::record::{Claim, WorkspaceRecord};
+use fleet::record::{Claim, LifecycleSettings, Woken, WorkspaceRecord};
 use fleet::timing;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::gate::{Gate, PreviewPort};
+use super::activity::Activity;
+use super::gate::{Gate, Pass, PreviewPort, Refused};
 use crate::error::{Error, ErrorKind};
 
 /// Orders that may wait; more are refused.
@@ -56,16 +57,26 @@ pub(crate) struct Status {
     pub(crate) generation: Generation,
     /// When its container started; none while it has none.
     pub(crate) started_at: Option<OffsetDateTime>,
-    /// Why the last start failed; safe to show.
+    /// What came back with its last wake.
+    pub(crate) woken: Option<Woken>,
+    /// Why the last start, wake or hibernation failed; safe to show.
     pub(crate) problem: Option<String>,
 }
 
 /// What the driver is asked to do.
 pub(crate) enum Order {
-    /// The directory wants this generation to run.
+    /// The directory wants this generation to run: start, wake or thaw it.
     Start(Generation),
-    /// End its processes; the volume stays.
+    /// End its processes, sleeping ones too; the volume stays.
     Stop(Done),
+    /// The node shuts down: end its processes, but what sleeps goes on sleeping.
+    Rest(Done),
+    /// Stop its processes where they are, if nobody is inside.
+    Freeze(Done),
+    /// Put its processes on disk, if nobody is inside.
+    Hibernate(Done),
+    /// Live by these settings from now on.
+    Configure(LifecycleSettings, Done),
     /// Away with it, volume and all.
     Delete(Done),
     /// Somebody found that this generation does not answer: is it alive?
@@ -82,13 +93,25 @@ pub(crate) struct Handle {
     gate: ArcSwapOption<Gate>,
     mailbox: mpsc::Sender<Order>,
     pub(crate) preview_port: PreviewPort,
-    last_activity: AtomicI64,
+    pub(crate) activity: Activity,
+    settings: ArcSwap<LifecycleSettings>,
+}
+
+/// How a visitor fared.
+pub(crate) enum Entry {
+    /// Inside.
+    Entered(Arc<Gate>, Pass),
+    /// Another generation is there.
+    Moved,
+    /// There is nothing to enter: it has to be started or woken first.
+    Asleep,
 }
 
 impl Handle {
     pub(crate) fn new(
         identity: Identity,
         status: Status,
+        settings: LifecycleSettings,
         gate: Option<Arc<Gate>>,
     ) -> (Arc<Self>, mpsc::Receiver<Order>) {
         let (mailbox, orders) = mpsc::channel(MAILBOX);
@@ -98,9 +121,9 @@ impl Handle {
             gate: ArcSwapOption::new(gate),
             mailbox,
             preview_port: PreviewPort::default(),
-            last_activity: AtomicI64::new(0),
+            activity: Activity::new(),
+            settings: ArcSwap::from_pointee(settings),
         };
-        handle.touch();
         (Arc::new(handle), orders)
     }
 
@@ -120,15 +143,55 @@ impl Handle {
         self.status.subscribe()
     }
 
-    /// The gate of the running container, if there is one.
+    pub(crate) fn settings(&self) -> Arc<LifecycleSettings> {
+        self.settings.load_full()
+    }
+
+    /// The driver's, once they are recorded.
+    pub(super) fn configured(&self, settings: LifecycleSettings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// The gate of the container, if there is one; shut while it stands still.
     pub(crate) fn gate(&self) -> Option<Arc<Gate>> {
         self.gate.load_full()
     }
 
+    /// Through the gate, of this generation if one is named. A container that stands still is
+    /// thawed for the visitor; the wait for that is bounded.
+    pub(crate) async fn enter(&self, generation: Option<Generation>, visit: Visit) -> Entry {
+        let entering = async {
+            let mut status = self.watch();
+            loop {
+                // Seen before the gate: whatever is published from here on wakes us.
+                status.borrow_and_update();
+                let Some(gate) = self.gate() else {
+                    return Entry::Asleep;
+                };
+                if generation.is_some_and(|wanted| wanted != gate.generation) {
+                    return Entry::Moved;
+                }
+                match gate.enter(visit) {
+                    Ok(pass) => return Entry::Entered(gate, pass),
+                    Err(Refused::Closed) => return Entry::Asleep,
+                    Err(Refused::Shut) => {}
+                }
+                if status.changed().await.is_err() {
+                    return Entry::Asleep;
+                }
+            }
+        };
+        let entered = timeout(timing::WAKE_DEADLINE, entering).await;
+        entered.unwrap_or(Entry::Asleep)
+    }
+
     /// The driver's only way to say how it stands: gate first, so that whoever sees `Running`
-    /// finds the gate open, and whoever sees anything else finds none.
+    /// finds the gate open, and whoever sees that there is no container finds none.
     pub(super) fn publish(&self, gate: Option<Arc<Gate>>, status: Status) {
-        if let Some(old) = self.gate.swap(gate) {
+        let stays = gate.as_ref().map(Arc::as_ptr);
+        if let Some(old) = self.gate.swap(gate)
+            && stays != Some(Arc::as_ptr(&old))
+        {
             old.close();
         }
         self.status.send_replace(status);
@@ -136,15 +199,7 @@ impl Handle {
 
     /// Somebody uses it.
     pub(crate) fn touch(&self) {
-        let now = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
-        self.last_activity.store(now, Ordering::Relaxed);
-    }
-
-    pub(crate) fn last_activity(&self) -> OffsetDateTime {
-        let millis = i128::from(self.last_activity.load(Ordering::Relaxed));
-        OffsetDateTime::from_unix_timestamp_nanos(millis * 1_000_000)
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        self.activity.touch();
     }
 
     /// Tells the driver that its directory row wants this generation. A full mailbox is fine: the

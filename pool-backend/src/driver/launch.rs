@@ -3,8 +3,8 @@
 //!
 //! Must never happen here: a container of ours running that [`Launcher::owns`] does not know.
 
-use std::net::SocketAddrV4;
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dashmap::DashSet;
@@ -22,6 +22,7 @@ use crate::error::{Error, ErrorKind};
 use crate::init_client::InitClient;
 use crate::network::{Network, NetworkError};
 use crate::runtime::{ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, Usage, User};
+use crate::snapshot::SnapshotStore;
 use crate::template::{Template, Templates};
 use crate::volume::Volume;
 
@@ -41,8 +42,11 @@ pub(crate) struct Launcher {
     pub(crate) init: PathBuf,
     /// For dev servers that check the Host header.
     pub(crate) domain: String,
-    owned: DashSet<OciId>,
-    turns: Turns,
+    pub(crate) snapshots: SnapshotStore,
+    pub(super) owned: DashSet<OciId>,
+    /// Containers that get and send nothing, by address.
+    pub(super) held: DashSet<Ipv4Addr>,
+    pub(super) turns: Turns,
 }
 
 /// What a launcher is made of.
@@ -53,6 +57,7 @@ pub(crate) struct Parts {
     pub(crate) templates: Templates,
     pub(crate) network: Network,
     pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) snapshots: SnapshotStore,
     pub(crate) limits: Limits,
     pub(crate) init: PathBuf,
     pub(crate) domain: String,
@@ -70,7 +75,9 @@ impl Launcher {
             limits: parts.limits,
             init: parts.init,
             domain: parts.domain,
+            snapshots: parts.snapshots,
             owned: DashSet::new(),
+            held: DashSet::new(),
             turns: Turns::new(),
         }
     }
@@ -118,6 +125,7 @@ impl Launcher {
             init_token: mint_token(),
             created_at: OffsetDateTime::now_utc(),
             started_at: None,
+            woken: None,
             lifecycle: LifecycleSettings::default(),
             deleted: false,
         };
@@ -135,6 +143,14 @@ impl Launcher {
     /// Takes back what [`Launcher::mint`] made, record included; false if it has to be tried
     /// again. Its container must be gone.
     pub(crate) async fn discard_volume(&self, record: &WorkspaceRecord) -> bool {
+        if let Err(error) = self.snapshots.remove_all(&record.id).await {
+            tracing::error!(workspace = %record.id, %error, "its snapshots could not be removed");
+            return false;
+        }
+        if let Err(error) = self.let_go(record.address).await {
+            tracing::warn!(workspace = %record.id, %error, "its address is not free yet");
+            return false;
+        }
         match self.store.remove_workspace(&record.id).await {
             Ok(()) => {
                 self.network.free_address(record.address);
@@ -162,12 +178,17 @@ impl Launcher {
         let id = self.id_of(record);
         self.owned.insert(id.clone());
         let launched = self.try_launch(&id, record, &template).await;
-        if launched.is_err()
-            && let Err(error) = self.teardown(&id).await
-        {
-            tracing::warn!(container = id.as_str(), %error, "a failed start left something");
+        if launched.is_err() {
+            self.clear(&id).await;
         }
         launched
+    }
+
+    /// After a failed start or wake.
+    pub(super) async fn clear(&self, id: &OciId) {
+        if let Err(error) = self.teardown(id).await {
+            tracing::warn!(container = id.as_str(), %error, "a failed start left something");
+        }
     }
 
     async fn try_launch(
@@ -182,22 +203,9 @@ impl Launcher {
             .prepare(id, record.address)
             .await
             .map_err(no_network)?;
+        self.let_go(record.address).await?;
         let networked = began.elapsed();
-        let volume = self.volume(&record.id);
-        let spec = ContainerSpec {
-            id: id.clone(),
-            rootfs: template.rootfs.clone(),
-            volume: volume.data(),
-            jobs: volume.jobs(),
-            init: self.init.clone(),
-            init_token: record.init_token.clone(),
-            netns: netns.path().to_owned(),
-            address: record.address,
-            hostname: record.slug.as_str().to_owned(),
-            environment: self.environment(template),
-            user: Self::user(),
-            limits: template.limits.over(self.limits),
-        };
+        let spec = self.spec(id, record, template, netns.path());
         self.runtime.start(&spec).await.map_err(not_started)?;
         netns.keep();
         let started = began.elapsed();
@@ -209,8 +217,32 @@ impl Launcher {
         Ok(init)
     }
 
+    pub(super) fn spec(
+        &self,
+        id: &OciId,
+        record: &WorkspaceRecord,
+        template: &Template,
+        netns: &Path,
+    ) -> ContainerSpec {
+        let volume = self.volume(&record.id);
+        ContainerSpec {
+            id: id.clone(),
+            rootfs: template.rootfs.clone(),
+            volume: volume.data(),
+            jobs: volume.jobs(),
+            init: self.init.clone(),
+            init_token: record.init_token.clone(),
+            netns: netns.to_owned(),
+            address: record.address,
+            hostname: record.slug.as_str().to_owned(),
+            environment: self.environment(template),
+            user: Self::user(),
+            limits: template.limits.over(self.limits),
+        }
+    }
+
     /// Until it answers; gives up early if its container ends meanwhile.
-    async fn wait_for_init(&self, id: &OciId, init: &InitClient) -> Result<(), Error> {
+    pub(super) async fn wait_for_init(&self, id: &OciId, init: &InitClient) -> Result<(), Error> {
         let ready = init.wait_ready(Instant::now() + timing::INIT_READY);
         let ended = async {
             let mut look = interval_at(Instant::now() + timing::START_LOOK, timing::START_LOOK);
@@ -306,7 +338,7 @@ fn mint_token() -> String {
         .collect()
 }
 
-fn no_network(error: NetworkError) -> Error {
+pub(super) fn no_network(error: NetworkError) -> Error {
     let message = match error {
         NetworkError::Exhausted => "no free container address",
         NetworkError::Refused { .. } => "the container's network could not be set up",

@@ -102,6 +102,15 @@ impl Ports {
         Some(known)
     }
 
+    /// What was heard last, however long ago.
+    pub(crate) fn last_known(&self) -> Vec<ListeningPort> {
+        let known = self.0.known.load();
+        known
+            .as_ref()
+            .map(|known| known.ports.clone())
+            .unwrap_or_default()
+    }
+
     /// Asks init, or joins whoever is asking.
     ///
     /// # Errors

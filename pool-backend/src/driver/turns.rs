@@ -1,5 +1,5 @@
-//! Whose turn it is to start a container: few at once, and those that somebody waits for before
-//! those that fill pools.
+//! Whose turn it is to start, wake or hibernate a container: few at once, and those that somebody
+//! waits for before those that fill pools.
 //!
 //! Must never happen here: a refill that keeps somebody waiting, or one that waits for ever.
 
@@ -14,6 +14,9 @@ const AWAITED: usize = 8;
 /// Starts ahead of demand, at once.
 pub(crate) const AHEAD: u32 = 2;
 
+/// Checkpoints at once: each writes as much as a container has in memory.
+const ASLEEP: usize = 4;
+
 /// Who a start is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Urgency {
@@ -27,6 +30,7 @@ pub(crate) enum Urgency {
 pub(crate) struct Turns {
     awaited: Semaphore,
     ahead: Semaphore,
+    asleep: Semaphore,
     /// Awaited starts underway or waiting.
     waiting: watch::Sender<usize>,
 }
@@ -36,6 +40,7 @@ impl Turns {
         Self {
             awaited: Semaphore::new(AWAITED),
             ahead: Semaphore::new(AHEAD as usize),
+            asleep: Semaphore::new(ASLEEP),
             waiting: watch::Sender::new(0),
         }
     }
@@ -72,7 +77,25 @@ impl Turns {
     }
 }
 
-/// Held while a container starts.
+impl Turns {
+    /// Waits for a place among those who are put on disk.
+    pub(crate) async fn take_to_sleep(&self) -> Result<Turn<'_>, Error> {
+        let permit = timeout(timing::HIBERNATE_PATIENCE, self.asleep.acquire());
+        let permit = permit.await.map_err(|_| {
+            Error::new(
+                ErrorKind::NotReady,
+                "too many workspaces are put to sleep at once",
+            )
+        })?;
+        let permit = permit.map_err(|_| Error::new(ErrorKind::Internal, "shutting down"))?;
+        Ok(Turn {
+            _permit: permit,
+            _waiting: None,
+        })
+    }
+}
+
+/// Held while a container starts, or is put on disk.
 pub(crate) struct Turn<'a> {
     _permit: SemaphorePermit<'a>,
     _waiting: Option<Waiting<'a>>,

@@ -1,10 +1,11 @@
-//! Waiting until a workspace runs, and beginning that if nobody has.
+//! Waiting until a workspace runs, and beginning that if nobody has: a start, a wake or a thaw.
 //!
 //! Must never happen here: a wait without a deadline.
 
 use std::sync::Arc;
 
 use fleet::directory::{DirectoryError, WakeBegun, WakeCause};
+use fleet::lifecycle::State;
 use fleet::timing;
 use tokio::time::timeout;
 
@@ -43,18 +44,26 @@ async fn wait(engine: &Engine, handle: &Handle, cause: WakeCause) -> Result<Arc<
         if let Some(gate) = open_gate(handle) {
             return Ok(gate);
         }
-        match engine.directory.begin_wake(handle.id(), cause).await {
-            Ok(WakeBegun::Ready(route) | WakeBegun::Underway(route)) => {
-                handle.nudge(route.generation);
+        if may_not_be_woken(handle, cause) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "the workspace sleeps and auto_wake is off; call wake() first",
+            ));
+        }
+        if !knocks(handle) {
+            match engine.directory.begin_wake(handle.id(), cause).await {
+                Ok(WakeBegun::Ready(route) | WakeBegun::Underway(route)) => {
+                    handle.nudge(route.generation);
+                }
+                Ok(WakeBegun::Failed(text)) => {
+                    let message = problem.unwrap_or(text);
+                    return Err(Error::new(ErrorKind::NotReady, message));
+                }
+                Err(DirectoryError::Absent) => {
+                    return Err(Error::new(ErrorKind::NotFound, "no such workspace"));
+                }
+                Err(error) => tracing::warn!(workspace = %handle.id(), %error, "no wake begun"),
             }
-            Ok(WakeBegun::Failed(text)) => {
-                let message = problem.unwrap_or(text);
-                return Err(Error::new(ErrorKind::NotReady, message));
-            }
-            Err(DirectoryError::Absent) => {
-                return Err(Error::new(ErrorKind::NotFound, "no such workspace"));
-            }
-            Err(error) => tracing::warn!(workspace = %handle.id(), %error, "no wake begun"),
         }
         // The driver's word, or a look at the row again.
         match timeout(timing::ROUTE_POLL, status.changed()).await {
@@ -62,6 +71,22 @@ async fn wait(engine: &Engine, handle: &Handle, cause: WakeCause) -> Result<Arc<
             Ok(Err(_)) => return Err(Error::new(ErrorKind::NotFound, "no such workspace")),
         }
     }
+}
+
+/// Whether its container stands still: then it is thawed now, and the directory need not be asked.
+fn knocks(handle: &Handle) -> bool {
+    handle.gate().is_some_and(|gate| {
+        gate.knock();
+        gate.is_knocked()
+    })
+}
+
+fn may_not_be_woken(handle: &Handle, cause: WakeCause) -> bool {
+    let asleep = matches!(
+        handle.status().state,
+        State::Hibernated | State::Stopped | State::Failed
+    );
+    asleep && cause != WakeCause::Lifecycle && !handle.settings().auto_wake
 }
 
 fn open_gate(handle: &Handle) -> Option<Arc<Gate>> {

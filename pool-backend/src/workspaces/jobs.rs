@@ -58,14 +58,15 @@ impl Workspace {
         Ok(job(state, None))
     }
 
-    /// One job with the output that was kept. Jobs end with their container: none is found in a
-    /// workspace that does not run, and nothing is started to look.
+    /// One job with the output that was kept. Jobs sleep and wake with their workspace, which is
+    /// woken to look. They end with their container: none is found in a stopped one, and nothing
+    /// is started to look.
     ///
     /// # Errors
     /// `NotFound`; `NotReady`.
     pub async fn job(&self, id: &JobId) -> Result<Job, Error> {
         let found = self
-            .while_running(|init| async move {
+            .while_alive(|init| async move {
                 let state = init.job(id).await?;
                 Ok((state, init.output(id, OutputLimits::ALL).await?))
             })
@@ -79,7 +80,7 @@ impl Workspace {
     /// # Errors
     /// `NotReady`.
     pub async fn jobs(&self) -> Result<Vec<Job>, Error> {
-        let states = self.while_running(|init| async move { init.jobs().await });
+        let states = self.while_alive(|init| async move { init.jobs().await });
         let states = states.await?.unwrap_or_default();
         Ok(states.into_iter().map(|state| job(state, None)).collect())
     }
@@ -90,7 +91,7 @@ impl Workspace {
     /// `NotFound`; `NotReady`.
     pub async fn stop_job(&self, id: &JobId) -> Result<Job, Error> {
         let stopped = self
-            .while_running(|init| async move { init.stop(id, timing::JOB_KILL_GRACE).await })
+            .while_alive(|init| async move { init.stop(id, timing::JOB_KILL_GRACE).await })
             .await?;
         Ok(job(stopped.ok_or_else(no_such_job)?, None))
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fleet::id::{ContainerId, Generation, JobId, ProjectId, Slug, TemplateName, WorkspaceId};
 use fleet::lifecycle::State;
+use fleet::record::{LifecycleSettings, Woken};
 use futures_util::stream::BoxStream;
 use time::OffsetDateTime;
 
@@ -28,6 +29,23 @@ pub struct Summary {
     /// When its container last started; none while it has none.
     pub started_at: Option<OffsetDateTime>,
     pub last_activity_at: OffsetDateTime,
+}
+
+/// How a workspace stands, and what becomes of it when nobody uses it.
+#[derive(Debug, Clone)]
+pub struct Lifecycle {
+    /// What is known of it.
+    pub summary: Summary,
+    /// What its owner set.
+    pub settings: LifecycleSettings,
+    /// What came back with its last wake; none if it was started, not woken.
+    pub woken: Option<Woken>,
+    /// Why its last start, wake or hibernation failed; safe to show.
+    pub problem: Option<String>,
+    /// Why it does not sleep now, for people.
+    pub kept_awake_by: Vec<String>,
+    /// Until its `idle_action`, as things are; none if it will not come, or it does not run.
+    pub idles_out_in: Option<Duration>,
 }
 
 /// One page of a list.

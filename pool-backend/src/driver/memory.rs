@@ -1,0 +1,198 @@
+//! What the launcher does with snapshots: begins and commits them, gives them up, and restores a
+//! container from one. And the containers whose packets are held meanwhile.
+//!
+//! Must never happen here: a decision what a failed restore means. That is the driver's.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+
+use fleet::record::WorkspaceRecord;
+use tokio::time::Instant;
+
+use super::launch::{Launcher, no_network};
+use super::turns::{Turn, Urgency};
+use crate::error::{Error, ErrorKind};
+use crate::init_client::InitClient;
+use crate::runtime::OciId;
+use crate::snapshot::{About, Draft, Reader, Snapshot, SnapshotError};
+use crate::template::Template;
+
+/// Why a container was not restored.
+pub(crate) enum NotRestored {
+    /// It was not tried, or not the snapshot's fault: the same snapshot may do later.
+    Untried(Error),
+    /// The snapshot was tried and did not come to life.
+    Failed(Error),
+}
+
+impl Launcher {
+    /// Waits for its place among the containers that are put on disk.
+    ///
+    /// # Errors
+    /// `NotReady` when there are too many.
+    pub(super) async fn turn_to_sleep(&self) -> Result<Turn<'_>, Error> {
+        self.turns.take_to_sleep().await
+    }
+
+    /// The container gets and sends nothing until [`Launcher::let_go`], which what comes after it
+    /// at the same address needs as well.
+    ///
+    /// # Errors
+    /// `NotReady`.
+    pub(super) async fn hold(&self, address: Ipv4Addr) -> Result<(), Error> {
+        self.held.insert(address);
+        self.network.hold(address).await.map_err(no_network)
+    }
+
+    /// Undoes [`Launcher::hold`]; costs nothing where there was none.
+    ///
+    /// # Errors
+    /// `NotReady`.
+    pub(super) async fn let_go(&self, address: Ipv4Addr) -> Result<(), Error> {
+        if self.held.contains(&address) {
+            self.network.let_go(address).await.map_err(no_network)?;
+            self.held.remove(&address);
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// `NoSpace`, `NotReady`.
+    pub(super) async fn begin_snapshot(&self, record: &WorkspaceRecord) -> Result<Draft, Error> {
+        let begun = self.snapshots.begin(&record.id, record.generation).await;
+        begun.map_err(not_kept)
+    }
+
+    /// Returns when the images are durable and complete.
+    ///
+    /// # Errors
+    /// `NoSpace`, `NotReady`.
+    pub(super) async fn commit_snapshot(
+        &self,
+        record: &WorkspaceRecord,
+        draft: Draft,
+    ) -> Result<Snapshot, Error> {
+        let about = About {
+            container: record.container.clone(),
+            template: record.template.to_string(),
+            address: record.address,
+            reader: self.reader(record).await?,
+            connections_kept: self.runtime.sleep().keeps_connections,
+        };
+        draft.commit(about).await.map_err(not_kept)
+    }
+
+    /// What the workspace can be woken from, if there is anything.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn snapshot_of(
+        &self,
+        record: &WorkspaceRecord,
+    ) -> Result<Option<Snapshot>, SnapshotError> {
+        let reader = self.reader(record).await.map_err(|error| {
+            let source = std::io::Error::other(error);
+            let context = "look at what can read snapshots";
+            SnapshotError::Io { context, source }
+        })?;
+        self.snapshots.latest(&record.id, &reader).await
+    }
+
+    /// From now on there is nothing to wake it from.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Internal`.
+    pub(super) async fn give_up_snapshots(&self, record: &WorkspaceRecord) -> Result<(), Error> {
+        let removed = self.snapshots.remove_all(&record.id).await;
+        removed.map_err(|error| Error::caused(ErrorKind::Internal, "a snapshot stays", error))
+    }
+
+    async fn reader(&self, record: &WorkspaceRecord) -> Result<Reader, Error> {
+        let template = self.template(&record.template)?;
+        // The layout of a container does not depend on its namespace.
+        let spec = self.spec(&self.id_of(record), record, &template, Path::new("/"));
+        let runtime = Arc::clone(&self.runtime);
+        let reading = tokio::task::spawn_blocking(move || Reader::of(runtime.as_ref(), &spec));
+        let unreadable = |cause: Box<dyn std::error::Error + Send + Sync>| {
+            let message = "the runtime does not say what it can read";
+            Error::caused(ErrorKind::NotReady, message, cause)
+        };
+        let reader = reading.await.map_err(|error| unreadable(error.into()))?;
+        reader.map_err(|error| unreadable(error.into()))
+    }
+
+    /// Restores the generation that the record names from an earlier one's snapshot; returns when
+    /// its init answers. A failed restore leaves nothing behind. Not cancel safe.
+    ///
+    /// # Errors
+    /// See [`NotRestored`].
+    pub(super) async fn restore(
+        &self,
+        record: &WorkspaceRecord,
+        snapshot: &Snapshot,
+    ) -> Result<InitClient, NotRestored> {
+        let template = self
+            .template(&record.template)
+            .map_err(NotRestored::Untried)?;
+        let turn = self.turns.take(Urgency::Awaited).await;
+        let _turn = turn.map_err(NotRestored::Untried)?;
+        let id = self.id_of(record);
+        self.owned.insert(id.clone());
+        let restored = self.try_restore(&id, record, &template, snapshot).await;
+        if restored.is_err() {
+            self.clear(&id).await;
+        }
+        restored
+    }
+
+    async fn try_restore(
+        &self,
+        id: &OciId,
+        record: &WorkspaceRecord,
+        template: &Template,
+        snapshot: &Snapshot,
+    ) -> Result<InitClient, NotRestored> {
+        let began = Instant::now();
+        let prepared = self.network.prepare(id, record.address).await;
+        let netns = prepared.map_err(|error| NotRestored::Untried(no_network(error)))?;
+        let networked = began.elapsed();
+        let spec = self.spec(id, record, template, netns.path());
+        let images = snapshot.images_dir();
+        let restored = self.runtime.restore(&spec, &images).await;
+        restored.map_err(|error| {
+            let message = "the processes could not be brought back";
+            NotRestored::Failed(Error::caused(ErrorKind::NotReady, message, error))
+        })?;
+        netns.keep();
+        let restored = began.elapsed();
+        // Only now: who has waited at the other end of a connection is heard from here on.
+        let let_go = self.let_go(record.address).await;
+        let_go.map_err(NotRestored::Untried)?;
+        let init = Self::init_of(record);
+        let answers = self.wait_for_init(id, &init).await;
+        answers.map_err(NotRestored::Failed)?;
+        tracing::debug!(
+            container = id.as_str(), ?networked, ?restored, ready = ?began.elapsed(), "restored",
+        );
+        Ok(init)
+    }
+}
+
+fn not_kept(error: SnapshotError) -> Error {
+    match error {
+        SnapshotError::Io { context, source } => match Error::from_io(context, source) {
+            full if full.kind == ErrorKind::NoSpace => full,
+            other => Error {
+                kind: ErrorKind::NotReady,
+                message: "the snapshot could not be written".to_owned(),
+                cause: Some(Box::new(other)),
+            },
+        },
+        other => Error::caused(
+            ErrorKind::NotReady,
+            "the snapshot could not be written",
+            other,
+        ),
+    }
+}

@@ -1,0 +1,241 @@
+//! Putting a workspace to sleep, in two steps, and taking that back.
+//!
+//! ```text
+//! freeze      gate shut (if no request is inside) → pause
+//! hibernate   freeze → packets held → checkpoint → volume on disk → snapshot complete
+//!             → gate closed (if nobody knocked) → record → directory → link and netns → kill
+//! ```
+//! Until the gate is closed, whoever knocks and whatever fails thaws it: the same generation goes
+//! on as if nothing had been. Afterwards it is woken from the snapshot instead. The record names
+//! neither Freezing, Frozen nor Hibernating: after a crash all three are thawed alike, which is
+//! what a paused container of a Running record is.
+//!
+//! Must never happen here: a snapshot that outlives a thaw. Old memory over a newer volume is
+//! corruption.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use fleet::lifecycle::{Event, State};
+
+use super::Driver;
+use super::gate::Gate;
+use crate::error::{Error, ErrorKind};
+use crate::pool::back_off;
+
+/// Attempts to let processes go on before they count as lost.
+const RESUMES: u32 = 3;
+
+impl Driver {
+    /// Stops its processes where they are.
+    ///
+    /// # Errors
+    /// `Conflict` when somebody is inside or comes meanwhile: it runs on.
+    pub(super) async fn freeze(&mut self) -> Result<(), Error> {
+        match self.record.state {
+            State::Frozen => return Ok(()),
+            State::Running => {}
+            _ => return Err(not_running()),
+        }
+        let Some(gate) = self.handle.gate() else {
+            return Err(not_running());
+        };
+        gate.shut().map_err(|inside| {
+            let message = format!("{inside} requests are being answered");
+            Error::new(ErrorKind::Conflict, message)
+        })?;
+        let frozen = self.pause(&gate).await;
+        if frozen.is_err() {
+            self.thaw().await;
+        }
+        frozen
+    }
+
+    async fn pause(&mut self, gate: &Arc<Gate>) -> Result<(), Error> {
+        self.advance(Event::Freeze, gate).await?;
+        let id = self.engine.launcher.id_of(&self.record);
+        let paused = self.engine.launcher.runtime.pause(&id).await;
+        paused.map_err(|error| failed("the processes could not be frozen", error))?;
+        unless_knocked(gate)?;
+        self.advance(Event::FrozenNow, gate).await
+    }
+
+    /// Its processes go on where they are. Without effect unless it stands still.
+    pub(super) async fn thaw(&mut self) {
+        let Some(gate) = self.handle.gate() else {
+            return;
+        };
+        if self.record.state.is_still() {
+            let began = Instant::now();
+            if let Err(error) = self.resume().await {
+                tracing::error!(
+                    workspace = %self.handle.id(), %error, cause = error.cause_text(),
+                    "cannot be thawed; it starts again from its volume",
+                );
+                self.problem = Some("its processes could not be thawed".to_owned());
+                if let Err(error) = self.end_container(Event::Died).await {
+                    tracing::warn!(workspace = %self.handle.id(), %error, "not cleared up");
+                }
+                return;
+            }
+            tracing::debug!(workspace = %self.handle.id(), took = ?began.elapsed(), "thawed");
+            if let Err(error) = self.step(Event::Thaw) {
+                tracing::error!(workspace = %self.handle.id(), %error, "thawed all the same");
+            }
+        }
+        // A paused container was not seen alive.
+        self.seen_alive = None;
+        gate.reopen();
+        self.tell(Some(gate)).await;
+    }
+
+    async fn resume(&self) -> Result<(), Error> {
+        let launcher = &self.engine.launcher;
+        let id = launcher.id_of(&self.record);
+        let mut attempt = 1;
+        loop {
+            let resumed = match launcher.let_go(self.record.address).await {
+                Ok(()) => launcher.runtime.resume(&id).await,
+                Err(error) => return Err(error),
+            };
+            match resumed {
+                Ok(()) => return Ok(()),
+                Err(error) if attempt == RESUMES => {
+                    return Err(failed("the processes do not go on", error));
+                }
+                Err(error) => {
+                    tracing::warn!(workspace = %self.handle.id(), %error, attempt, "not thawed");
+                    tokio::time::sleep(back_off(attempt)).await;
+                    attempt += 1;
+                }
+            }
+        }
+    }
+
+    /// Puts its processes on disk.
+    ///
+    /// # Errors
+    /// It runs on then. `Conflict` when somebody is inside or comes meanwhile, or it does not
+    /// run; `NoSpace`; `NotReady` when the checkpoint failed, with what a user may know of why.
+    pub(super) async fn hibernate(&mut self) -> Result<(), Error> {
+        match self.record.state {
+            State::Hibernated => return Ok(()),
+            State::Running | State::Frozen => {}
+            _ => return Err(not_running()),
+        }
+        if let Some(trouble) = self.engine.launcher.runtime.sleep().trouble {
+            return Err(Error::new(ErrorKind::NotReady, trouble));
+        }
+        let Some(gate) = self.handle.gate() else {
+            return Err(not_running());
+        };
+        let engine = Arc::clone(&self.engine);
+        let _turn = tokio::select! {
+            turn = engine.launcher.turn_to_sleep() => turn?,
+            () = gate.knocked() => return Err(interrupted()),
+        };
+        let began = Instant::now();
+        self.freeze().await?;
+        if let Err(error) = self.write_snapshot(&gate).await {
+            if error.kind != ErrorKind::Conflict {
+                tracing::warn!(
+                    workspace = %self.handle.id(), %error, cause = error.cause_text(),
+                    "not hibernated; it runs on",
+                );
+                self.problem = Some(error.message.clone());
+            }
+            // Before anything moves again.
+            if let Err(error) = self.give_up_snapshots().await {
+                tracing::error!(workspace = %self.handle.id(), %error, "a stale snapshot stays");
+            }
+            self.thaw().await;
+            // Whatever a failed commit left of a record that says otherwise.
+            if error.kind != ErrorKind::Conflict
+                && let Err(error) = self.engine.save(&self.record).await
+            {
+                tracing::warn!(workspace = %self.handle.id(), %error, "the record may be wrong");
+            }
+            return Err(error);
+        }
+        // Nobody can come in any more. The link goes first, so that no peer hears of the end.
+        let id = self.engine.launcher.id_of(&self.record);
+        if let Err(error) = self.engine.launcher.network.release(&id).await {
+            tracing::warn!(workspace = %self.handle.id(), %error, "its network is not all gone");
+        }
+        self.remove_container().await;
+        tracing::info!(workspace = %self.handle.id(), took = ?began.elapsed(), "hibernated");
+        Ok(())
+    }
+
+    /// From Frozen to Hibernated, the container still there.
+    async fn write_snapshot(&mut self, gate: &Arc<Gate>) -> Result<(), Error> {
+        unless_knocked(gate)?;
+        self.advance(Event::Hibernate, gate).await?;
+        let engine = Arc::clone(&self.engine);
+        let launcher = &engine.launcher;
+        let (id, workspace) = (launcher.id_of(&self.record), self.record.id.clone());
+        let began = Instant::now();
+        launcher.hold(self.record.address).await?;
+        let draft = launcher.begin_snapshot(&self.record).await?;
+        let images = draft.images_dir();
+        let checkpoint = launcher.runtime.checkpoint(&id, &images).await;
+        checkpoint.map_err(|error| failed("the processes could not be put on disk", error))?;
+        let written = began.elapsed();
+        unless_knocked(gate)?;
+        // What the processes have written must be no older than what they remember.
+        launcher.volume(&workspace).sync().await.map_err(|error| {
+            Error::from_io("the volume could not be written to its disk", error)
+        })?;
+        launcher.commit_snapshot(&self.record, draft).await?;
+        if !gate.close_unheard() {
+            return Err(interrupted());
+        }
+        let total = began.elapsed();
+        let started_at = self.record.started_at.take();
+        self.problem = None;
+        if let Err(error) = self.change(Event::Committed, None).await {
+            self.record.started_at = started_at;
+            return Err(error);
+        }
+        self.seen_alive = None;
+        tracing::debug!(%workspace, ?written, ?total, "snapshot committed");
+        Ok(())
+    }
+
+    /// One step deeper into sleep, which the record need not know.
+    async fn advance(&mut self, event: Event, gate: &Arc<Gate>) -> Result<(), Error> {
+        self.step(event)?;
+        self.tell(Some(Arc::clone(gate))).await;
+        Ok(())
+    }
+
+    /// From now on it can only be started from its volume.
+    pub(super) async fn give_up_snapshots(&self) -> Result<(), Error> {
+        self.engine.launcher.give_up_snapshots(&self.record).await
+    }
+}
+
+fn unless_knocked(gate: &Gate) -> Result<(), Error> {
+    match gate.is_knocked() {
+        true => Err(interrupted()),
+        false => Ok(()),
+    }
+}
+
+fn interrupted() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "somebody needs the workspace: it runs on",
+    )
+}
+
+fn not_running() -> Error {
+    Error::new(ErrorKind::Conflict, "the workspace does not run")
+}
+
+fn failed(
+    message: &'static str,
+    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::caused(ErrorKind::NotReady, message, cause)
+}

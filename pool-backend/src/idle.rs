@@ -1,0 +1,172 @@
+//! When a workspace that nobody uses is put to sleep: a pure decision, and the node's one task
+//! that acts on it.
+//!
+//! Two steps. Soon its processes are frozen, if they compute nothing: that costs nothing to undo,
+//! and nobody notices. After the time that its owner set, its `idle_action` follows, whatever it
+//! computes.
+//!
+//! Must never happen here: a container changed. Its driver does that, or refuses.
+
+mod keeper;
+
+use std::time::Duration;
+
+use fleet::lifecycle::State;
+use fleet::record::{IdleAction, LifecycleSettings};
+use fleet::timing;
+use time::OffsetDateTime;
+
+use crate::driver::Handle;
+pub(crate) use keeper::run;
+
+/// What the decision is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Else it runs.
+    pub(crate) frozen: bool,
+    /// Nobody has used it for this long.
+    pub(crate) idle: Duration,
+    /// Since its container started or woke.
+    pub(crate) up: Duration,
+    /// Requests and calls that are being answered.
+    pub(crate) in_flight: u32,
+    /// Websockets and event streams.
+    pub(crate) attached: u32,
+    /// It computes, though nobody asked.
+    pub(crate) busy: bool,
+    /// What is left of an extension of its idle time.
+    pub(crate) extension_left: Duration,
+    /// How long a client's next heartbeat may still come.
+    pub(crate) heartbeat_left: Duration,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Let it be.
+    Nothing,
+    /// Stop its processes in memory.
+    Freeze,
+    /// Put them on disk.
+    Hibernate,
+    /// End them.
+    Stop,
+}
+
+impl Facts {
+    /// None while it has no container. `busy` is for who measures it to fill in.
+    pub(crate) fn of(handle: &Handle) -> Option<Self> {
+        let (status, gate) = (handle.status(), handle.gate()?);
+        let frozen = match status.state {
+            State::Running => false,
+            State::Frozen => true,
+            _ => return None,
+        };
+        let inside = gate.inside();
+        let up = status.started_at.map(|at| OffsetDateTime::now_utc() - at);
+        let up = up.and_then(|up| Duration::try_from(up).ok());
+        Some(Self {
+            frozen,
+            idle: handle.activity.idle(),
+            up: up.unwrap_or_default(),
+            in_flight: inside.in_flight,
+            attached: inside.attached,
+            busy: false,
+            extension_left: handle.activity.extension_left(),
+            heartbeat_left: handle.activity.heartbeat_left(),
+        })
+    }
+}
+
+/// The owner's idle time.
+pub(crate) fn timeout(settings: &LifecycleSettings) -> Duration {
+    Duration::from_secs(u64::from(settings.idle_timeout_minutes) * 60)
+}
+
+/// See the module.
+pub(crate) fn decide(
+    settings: &LifecycleSettings,
+    freeze_after: Duration,
+    facts: &Facts,
+) -> Decision {
+    if facts.in_flight > 0 {
+        return Decision::Nothing;
+    }
+    if overdue(settings, facts) {
+        return match settings.idle_action {
+            IdleAction::Hibernate => Decision::Hibernate,
+            IdleAction::Shutdown | IdleAction::KeepAlive => Decision::Stop,
+        };
+    }
+    if never_idles(settings) || facts.attached > 0 || !facts.extension_left.is_zero() {
+        return Decision::Nothing;
+    }
+    if facts.idle >= timeout(settings) {
+        return match settings.idle_action {
+            IdleAction::Hibernate => Decision::Hibernate,
+            IdleAction::Shutdown => Decision::Stop,
+            IdleAction::KeepAlive => Decision::Nothing,
+        };
+    }
+    let quiet = !facts.busy && facts.heartbeat_left.is_zero();
+    if !facts.frozen && quiet && facts.idle >= freeze_after {
+        return Decision::Freeze;
+    }
+    Decision::Nothing
+}
+
+/// Until its `idle_action`, or its longest uptime; none if neither will come as things are.
+pub(crate) fn time_left(settings: &LifecycleSettings, facts: &Facts) -> Option<Duration> {
+    let idle = (!never_idles(settings)).then(|| {
+        let left = timeout(settings).saturating_sub(facts.idle);
+        left.max(facts.extension_left)
+    });
+    let up = longest(settings).map(|longest| longest.saturating_sub(facts.up));
+    [idle, up].into_iter().flatten().min()
+}
+
+/// Why it does not sleep now, for its owner.
+pub(crate) fn kept_awake_by(settings: &LifecycleSettings, facts: &Facts) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let mut because = |holds: bool, text: String| {
+        if holds {
+            reasons.push(text);
+        }
+    };
+    because(settings.keep_alive, "keep_alive is on".to_owned());
+    let action = settings.idle_action == IdleAction::KeepAlive;
+    because(action, "idle_action is keep_alive".to_owned());
+    let requests = format!("{} requests are being answered", facts.in_flight);
+    because(facts.in_flight > 0, requests);
+    let attached = format!("{} websockets or event streams are open", facts.attached);
+    because(facts.attached > 0, attached);
+    let extended = facts.extension_left.as_secs();
+    because(
+        extended > 0,
+        format!("its timeout was extended: {extended} s are left"),
+    );
+    let heartbeat = facts.heartbeat_left.as_secs();
+    let expected = format!("a heartbeat is expected within {heartbeat} s: not frozen");
+    because(heartbeat > 0, expected);
+    because(facts.busy, "its processes compute: not frozen".to_owned());
+    let recent = facts.idle < timing::FREEZE_AFTER;
+    let used = format!("it was used {} s ago", facts.idle.as_secs());
+    because(recent, used);
+    reasons
+}
+
+fn never_idles(settings: &LifecycleSettings) -> bool {
+    settings.keep_alive || settings.idle_action == IdleAction::KeepAlive
+}
+
+fn longest(settings: &LifecycleSettings) -> Option<Duration> {
+    let hours = settings.max_duration_hours?;
+    Some(Duration::from_secs(u64::from(hours) * 3600))
+}
+
+fn overdue(settings: &LifecycleSettings, facts: &Facts) -> bool {
+    longest(settings).is_some_and(|longest| facts.up >= longest)
+}
+
+#[cfg(test)]
+mod tests;
