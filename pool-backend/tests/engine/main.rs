@@ -17,4 +17,5 @@ mod files;
 mod life;
 mod numbers;
 mod rig;
+mod sleep;
 mod trouble;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fleet::directory::Directory as _;
 use fleet::directory::local::LocalDirectory;
+use fleet::directory::{Directory as _, WakeBegun, WakeCause};
 use fleet::id::{InstanceId, OwnerId};
 use fleet::instance::DataDir;
 use futures_util::{StreamExt as _, stream};
@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Rig {
     home: tempfile::TempDir,
     pools: Vec<(&'static str, u32)>,
+    freeze_after: Duration,
     node: Option<Arc<Node>>,
     pub directory: Arc<LocalDirectory>,
     pub instance: InstanceId,
@@ -30,15 +31,26 @@ pub struct Rig {
 
 impl Rig {
     pub async fn new(pools: &[(&'static str, u32)]) -> Self {
+        Self::make(pools, fleet::timing::FREEZE_AFTER).await
+    }
+
+    /// Who freezes what nobody used for this long.
+    pub async fn with_freeze_after(freeze_after: Duration) -> Self {
+        Self::make(&[], freeze_after).await
+    }
+
+    async fn make(pools: &[(&'static str, u32)], freeze_after: Duration) -> Self {
         let home = tempfile::tempdir().unwrap();
         let data = DataDir::open(&home.path().join("data")).unwrap();
         let instance = data.instance().clone();
         let directory = Arc::new(LocalDirectory::new(data.node().clone()));
-        let config = config(home.path(), pools);
+        let mut config = config(home.path(), pools);
+        config.freeze_after = freeze_after;
         let node = Node::start(config, data, directory.clone()).await.unwrap();
         Self {
             home,
             pools: pools.to_vec(),
+            freeze_after,
             node: Some(node),
             directory,
             instance,
@@ -100,7 +112,8 @@ impl Rig {
     pub async fn start(&mut self) {
         let data = open_when_free(&self.home.path().join("data")).await;
         self.directory = Arc::new(LocalDirectory::new(data.node().clone()));
-        let config = config(self.home.path(), &self.pools);
+        let mut config = config(self.home.path(), &self.pools);
+        config.freeze_after = self.freeze_after;
         let directory = self.directory.clone();
         self.node = Some(Node::start(config, data, directory).await.unwrap());
     }
@@ -113,6 +126,41 @@ impl Rig {
     pub fn volume(&self, workspace: &Workspace) -> PathBuf {
         let id = workspace.summary().id;
         self.home.path().join("data/volumes").join(id.as_str())
+    }
+
+    /// Of this workspace; may not exist.
+    pub fn snapshots(&self, workspace: &Workspace) -> PathBuf {
+        let id = workspace.summary().id;
+        self.home.path().join("data/snapshots").join(id.as_str())
+    }
+
+    /// What there is on the machine of any container.
+    pub fn containers(&self) -> Vec<String> {
+        let mut left = self.leftovers();
+        left.retain(|line| {
+            let of_one = line.contains(&format!("{}-", self.instance));
+            of_one && !line.starts_with("mount") && !line.starts_with("nft")
+        });
+        left
+    }
+
+    /// Until the directory says that it runs, as the gateway waits.
+    pub async fn wake_as_gateway(&self, workspace: &Workspace) {
+        let id = workspace.summary().id;
+        let waking = async {
+            let mut changes = self.directory.changes();
+            loop {
+                let begun = self.directory.begin_wake(&id, WakeCause::Preview).await;
+                match begun.unwrap() {
+                    WakeBegun::Ready(_) => return,
+                    WakeBegun::Underway(_) => {}
+                    WakeBegun::Failed(why) => panic!("{why}"),
+                }
+                // Anything new, or nothing for a while: look again.
+                let _ = tokio::time::timeout(Duration::from_secs(1), changes.recv()).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waking).await.unwrap();
     }
 
     /// The directory's view.
@@ -167,6 +215,7 @@ fn config(home: &Path, pools: &[(&str, u32)]) -> NodeConfig {
             ..Limits::default()
         },
         domain: "fleeks.localhost".to_owned(),
+        freeze_after: fleet::timing::FREEZE_AFTER,
     }
 }
 
