@@ -1,5 +1,7 @@
 //! `/api/v1/sdk/containers/{container_id}`: what a workspace's container is and uses, commands in
-//! it, restart, and of its life what needs no sleep.
+//! it, restart; and under it its [`lifecycle`].
+
+mod lifecycle;
 
 use std::collections::BTreeMap;
 
@@ -7,24 +9,20 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use fleet::lifecycle::{ApiStatus, State as Life};
+use fleet::lifecycle::ApiStatus;
 use fleet::timing;
 use pool_backend::config::Limits;
-use pool_backend::workspaces::{Job, Summary};
+use pool_backend::workspaces::Job;
 use pool_backend::{Error, ErrorKind, Workspace};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::caller::detached;
 use crate::input::container_in_path;
-use crate::later::comes_with_sleep;
 use crate::stamp::Stamp;
 use crate::terminal::{RunBody, held};
-use crate::workspaces::uptime_seconds;
 use crate::{ApiState, Caller, JsonBody, Problem};
 
-/// Minutes of the SDK's default; nothing idles out yet.
-const IDLE_MINUTES: u32 = 30;
 /// What a shell reports of a command that ran out of time.
 const EXIT_TIMED_OUT: i32 = 124;
 const MIB: f64 = 1024.0 * 1024.0;
@@ -38,15 +36,10 @@ pub(crate) fn routes() -> Router<ApiState> {
         .route(&at("exec"), post(exec))
         .route(&at("processes"), get(processes))
         .route(&at("restart"), post(restart))
-        .route(&at("heartbeat"), post(heartbeat))
-        .route(&at("lifecycle"), get(lifecycle).put(comes_with_sleep))
-        .route(&at("extend-timeout"), post(comes_with_sleep))
-        .route(&at("keep-alive"), post(comes_with_sleep))
-        .route(&at("hibernate"), post(comes_with_sleep))
-        .route(&at("wake"), post(comes_with_sleep))
+        .merge(lifecycle::routes(base))
 }
 
-fn find(state: &ApiState, caller: &Caller, text: &str) -> Result<Workspace, Problem> {
+pub(crate) fn find(state: &ApiState, caller: &Caller, text: &str) -> Result<Workspace, Problem> {
     let container = container_in_path(text)?;
     Ok(state.workspaces.by_container(&caller.owner, &container)?)
 }
@@ -255,62 +248,9 @@ async fn restart(
     Ok(Json(json!({
         "container_id": summary.container,
         "project_id": summary.project,
-        "status": lifecycle_word(summary.state),
+        "status": lifecycle::word(summary.state),
         "message": "container restarted; /workspace is unchanged",
     })))
-}
-
-async fn heartbeat(
-    State(state): State<ApiState>,
-    caller: Caller,
-    Path(container_id): Path<String>,
-) -> Result<Json<Value>, Problem> {
-    let workspace = find(&state, &caller, &container_id)?;
-    let now = Stamp::now();
-    let idle_seconds = u64::from(IDLE_MINUTES) * 60;
-    let next = Stamp(now.0 + std::time::Duration::from_secs(idle_seconds));
-    Ok(Json(json!({
-        "container_id": workspace.summary().container,
-        "status": "active",
-        "last_heartbeat": now,
-        "next_timeout_at": next,
-        "idle_timeout_seconds": idle_seconds,
-        "message": "idle workspaces are not put to sleep yet",
-    })))
-}
-
-async fn lifecycle(
-    State(state): State<ApiState>,
-    caller: Caller,
-    Path(container_id): Path<String>,
-) -> Result<Json<Value>, Problem> {
-    let summary = find(&state, &caller, &container_id)?.summary();
-    Ok(Json(lifecycle_status(&summary)))
-}
-
-/// LifecycleStatus of the contract; as nothing idles out yet, it says 'keep_alive'.
-fn lifecycle_status(summary: &Summary) -> Value {
-    json!({
-        "container_id": summary.container,
-        "state": lifecycle_word(summary.state),
-        "idle_timeout_minutes": IDLE_MINUTES,
-        "idle_action": "keep_alive",
-        "keep_alive_enabled": true,
-        "last_activity_at": Stamp(summary.last_activity_at),
-        "timeout_at": null,
-        "time_remaining_seconds": null,
-        "uptime_seconds": uptime_seconds(summary),
-    })
-}
-
-fn lifecycle_word(state: Life) -> &'static str {
-    match state {
-        Life::Running | Life::Freezing | Life::Frozen => "running",
-        Life::Hibernating | Life::Hibernated => "hibernating",
-        Life::Starting => "starting",
-        Life::Waking => "waking",
-        Life::Stopped | Life::Failed | Life::Deleted => "stopped",
-    }
 }
 
 #[cfg(test)]

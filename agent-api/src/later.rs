@@ -30,11 +30,6 @@ pub(crate) fn routes() -> Router<ApiState> {
     })
 }
 
-/// For calls about sleep.
-pub(crate) async fn comes_with_sleep() -> Problem {
-    not_yet("not implemented yet: this comes with sleep and wake")
-}
-
 fn not_yet(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::NOT_IMPLEMENTED, detail)
 }
