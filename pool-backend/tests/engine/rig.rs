@@ -40,6 +40,7 @@ impl Rig {
     }
 
     async fn make(pools: &[(&'static str, u32)], freeze_after: Duration) -> Self {
+        log();
         let home = tempfile::tempdir().unwrap();
         let data = DataDir::open(&home.path().join("data")).unwrap();
         let instance = data.instance().clone();
@@ -216,6 +217,14 @@ fn config(home: &Path, pools: &[(&str, u32)]) -> NodeConfig {
         },
         domain: "fleeks.localhost".to_owned(),
         freeze_after: fleet::timing::FREEZE_AFTER,
+    }
+}
+
+/// With `FLEEKS_LOG=pool_backend=debug` and `--nocapture`; the first rig of all begins it.
+fn log() {
+    use tracing_subscriber::EnvFilter;
+    if let Ok(filter) = EnvFilter::try_from_env("FLEEKS_LOG") {
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).try_init();
     }
 }
 
