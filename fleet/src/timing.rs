@@ -59,6 +59,9 @@ pub const WEBSOCKET_SILENCE: Duration = Duration::from_secs(600);
 pub const DRAIN: Duration = Duration::from_secs(10);
 /// A started container's init answers within this.
 pub const INIT_READY: Duration = Duration::from_secs(10);
+/// A restored container's init answers within this, or never: seen are some 50 ms. Two restores and
+/// a start from the volume fit into [`WAKE_DEADLINE`].
+pub const INIT_AWAKE: Duration = Duration::from_secs(4);
 /// A short question to init (ports, stat, …).
 pub const INIT_CALL: Duration = Duration::from_secs(5);
 /// A long question to init (removing a tree, all of a job's output, the end of a write).
@@ -143,6 +146,7 @@ const _: () = {
     assert!(shorter(REFILL_YIELD, WAKE_DEADLINE));
     assert!(shorter(INIT_CALL, INIT_READY));
     assert!(shorter(INIT_READY, WAKE_DEADLINE));
+    assert!(shorter(INIT_AWAKE.saturating_mul(4), WAKE_DEADLINE));
     assert!(shorter(INIT_LONG_CALL, API_DEADLINE));
     assert!(shorter(INIT_ATTEMPT, INIT_READY));
     assert!(shorter(INIT_RETRY, INIT_RETRY_MAX));

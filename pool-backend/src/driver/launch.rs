@@ -14,7 +14,7 @@ use fleet::record::{LifecycleSettings, RecordStore, WorkspaceRecord};
 use fleet::timing;
 use init_protocol::CONTROL_PORT;
 use time::OffsetDateTime;
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Duration, Instant, interval_at};
 
 use super::turns::{Turns, Urgency};
 use crate::config::Limits;
@@ -210,7 +210,7 @@ impl Launcher {
         netns.keep();
         let started = began.elapsed();
         let init = Self::init_of(record);
-        self.wait_for_init(id, &init).await?;
+        self.wait_for_init(id, &init, timing::INIT_READY).await?;
         tracing::debug!(
             container = id.as_str(), ?networked, ?started, ready = ?began.elapsed(), "launched",
         );
@@ -242,8 +242,13 @@ impl Launcher {
     }
 
     /// Until it answers; gives up early if its container ends meanwhile.
-    pub(super) async fn wait_for_init(&self, id: &OciId, init: &InitClient) -> Result<(), Error> {
-        let ready = init.wait_ready(Instant::now() + timing::INIT_READY);
+    pub(super) async fn wait_for_init(
+        &self,
+        id: &OciId,
+        init: &InitClient,
+        within: Duration,
+    ) -> Result<(), Error> {
+        let ready = init.wait_ready(Instant::now() + within);
         let ended = async {
             let mut look = interval_at(Instant::now() + timing::START_LOOK, timing::START_LOOK);
             loop {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fleet::record::WorkspaceRecord;
+use fleet::timing;
 use tokio::time::Instant;
 
 use super::launch::{Launcher, no_network};
@@ -170,7 +171,7 @@ impl Launcher {
         let let_go = self.let_go(record.address).await;
         let_go.map_err(NotRestored::Untried)?;
         let init = Self::init_of(record);
-        let answers = self.wait_for_init(id, &init).await;
+        let answers = self.wait_for_init(id, &init, timing::INIT_AWAKE).await;
         answers.map_err(NotRestored::Failed)?;
         tracing::debug!(
             container = id.as_str(), ?networked, ?restored, ready = ?began.elapsed(), "restored",
