@@ -101,7 +101,7 @@ pub async fn only_the_world_is_reachable(rig: Rig) {
     rig.close().await;
 }
 
-/// A name that this machine can resolve: where it gets its packages from.
+/// A name that this machine itself can resolve: where it gets its packages from.
 fn package_mirror() -> String {
     let mut files = vec![std::path::PathBuf::from("/etc/apt/sources.list")];
     let parts = std::fs::read_dir("/etc/apt/sources.list.d")
@@ -115,8 +115,10 @@ fn package_mirror() -> String {
     let host = text
         .lines()
         .filter(|line| line.starts_with("deb ") || line.starts_with("URIs:"))
-        .find_map(|line| line.split_once("://")?.1.split(['/', ' ']).next());
-    host.expect("apt knows a mirror").to_owned()
+        .filter_map(|line| line.split_once("://")?.1.split(['/', ' ']).next())
+        .find(|host| std::net::ToSocketAddrs::to_socket_addrs(&(*host, 80)).is_ok());
+    host.expect("apt knows a mirror that has an address")
+        .to_owned()
 }
 
 pub async fn only_the_host_gets_in(rig: Rig) {
