@@ -73,6 +73,10 @@ const HELPER_INSTANCE: &str = "FLEEKS_TEST_HELPER_INSTANCE";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "run by another test"]
 async fn start_containers_until_killed() {
+    if std::env::var_os(HELPER_DATA).is_none() {
+        println!("nothing to do: this is a process that another test starts");
+        return;
+    }
     let variable = |name| std::env::var(name).unwrap();
     let choice = match variable(HELPER_CHOICE).as_str() {
         "runc" => RuntimeChoice::Runc,
