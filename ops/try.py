@@ -113,7 +113,7 @@ def platform_of_our_own(arguments):
     scratch = Path(tempfile.mkdtemp(prefix="fleeks-try-"))
     data_dir, log, ready = scratch / "data", scratch / "log", scratch / "ready.json"
     command = [program, "up", "--data-dir", data_dir, "--http", "127.0.0.1:0", "--https", "127.0.0.1:0",
-               "--pool", "python=1", "--ready-file", ready, *arguments]
+               "--admin", "off", "--pool", "python=1", "--ready-file", ready, *arguments]
     say("no platform answers; starting one")
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)

@@ -161,6 +161,10 @@ pub struct UpArgs {
     /// Plain HTTP listener, loopback only [default: 127.0.0.1:8080]
     #[arg(long, env = "FLEEKS_HTTP", value_name = "ADDR:PORT")]
     pub http: Option<SocketAddr>,
+    /// Where operators ask for /metrics and /health, not for visitors; `off`: nowhere
+    /// [default: 127.0.0.1:9901]
+    #[arg(long, env = "FLEEKS_ADMIN", value_name = "ADDR:PORT")]
+    pub admin: Option<AdminArg>,
     /// Scheme and port of the URLs that the API returns, e.g. https://fleeks.run [default: as the HTTPS listener]
     #[arg(long, env = "FLEEKS_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
@@ -200,6 +204,36 @@ pub enum RuntimeArg {
     Runc,
     /// gVisor: for anybody's code
     Runsc,
+}
+
+/// `--admin`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub enum AdminArg {
+    /// Nobody can ask.
+    Off,
+    /// Here.
+    At(SocketAddr),
+}
+
+impl std::str::FromStr for AdminArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let address = text.parse().map(Self::At);
+        address.map_err(|_| "write ADDR:PORT, e.g. 127.0.0.1:9901, or off".to_owned())
+    }
+}
+
+impl TryFrom<String> for AdminArg {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
 }
 
 /// `TEMPLATE=N`, as a flag or in a file.

@@ -9,7 +9,7 @@ use fleet::id::TemplateName;
 use pool_backend::config::{Limits, RuntimeChoice};
 use serde::Deserialize;
 
-use crate::args::{RuntimeArg, UpArgs};
+use crate::args::{AdminArg, RuntimeArg, UpArgs};
 
 /// The static PID 1 of every container.
 pub static INIT: &[u8] = include_bytes!(env!("FLEEKS_INIT", "run `make init` first"));
@@ -19,6 +19,9 @@ pub const DEFAULT_HTTPS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCAL
 
 /// Plain listener when none is named.
 pub const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// For operators when nothing is named.
+pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
 
 /// Where set-up puts runsc and CRIU.
 pub const DEFAULT_PREFIX: &str = "/opt/fleeks";
@@ -34,6 +37,8 @@ pub struct UpConfig {
     pub https: SocketAddr,
     /// Plain listener; loopback.
     pub http: SocketAddr,
+    /// For operators; none: off.
+    pub admin: Option<SocketAddr>,
     /// Port in returned https URLs, when it differs from the listener's.
     pub public_port: Option<u16>,
     /// Warm containers.
@@ -60,6 +65,7 @@ struct File {
     domain: Option<String>,
     https: Option<SocketAddr>,
     http: Option<SocketAddr>,
+    admin: Option<AdminArg>,
     public_url: Option<String>,
     pool: Option<BTreeMap<TemplateName, u32>>,
     runtime: Option<RuntimeArg>,
@@ -108,6 +114,11 @@ impl UpConfig {
             "--http {http} is not a loopback address: keys and previews would cross the network \
              unencrypted; use --https for the outside"
         );
+        let admin = match args.admin.or(file.admin) {
+            Some(AdminArg::Off) => None,
+            Some(AdminArg::At(address)) => Some(address),
+            None => Some(DEFAULT_ADMIN),
+        };
         let public_url = args.public_url.clone().or(file.public_url);
         let public_port = public_url
             .as_deref()
@@ -133,6 +144,7 @@ impl UpConfig {
             domain,
             https,
             http,
+            admin,
             public_port,
             pools,
             runtime,
@@ -274,6 +286,13 @@ mod tests {
     }
 
     #[test]
+    fn operators_may_be_turned_away() {
+        let admin = |text| toml::from_str::<File>(text).map(|file| file.admin);
+        assert_eq!(admin("admin = 'off'").unwrap(), Some(AdminArg::Off));
+        assert!(admin("admin = 'on'").is_err());
+    }
+
+    #[test]
     fn a_file_with_an_unknown_word_is_refused() {
         let error = toml::from_str::<File>("domian = 'x.y'").unwrap_err();
         assert!(error.to_string().contains("domian"));
@@ -291,6 +310,7 @@ mod tests {
             (file.https, file.http),
             (Some(DEFAULT_HTTPS), Some(DEFAULT_HTTP))
         );
+        assert_eq!(file.admin, Some(AdminArg::At(DEFAULT_ADMIN)));
         assert_eq!(file.prefix.unwrap(), Path::new(DEFAULT_PREFIX));
     }
 }

@@ -14,10 +14,12 @@ use fleet::directory::local::LocalDirectory;
 use fleet::instance::DataDir;
 use fleet::record::RecordStore;
 use fleet::timing;
-use gateway::{Gateway, GatewayConfig};
+use gateway::{Admin, Gateway, GatewayConfig};
 use pool_backend::config::{NodeConfig, RuntimeChoice};
 use pool_backend::node::Node;
 use pool_backend::runtime::RuntimeKind;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
 use server::agent_api::PublicUrls;
 use server::{Server, ServerConfig, ServerParts};
 use tokio::net::TcpListener;
@@ -60,7 +62,9 @@ async fn serve(config: UpConfig) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     refuse_strangers_on_runc(&config, config.runtime == RuntimeChoice::Runc)?;
     // Early, because a taken port is the commonest fault and the node takes a while.
-    for (flag, address) in [("--https", config.https), ("--http", config.http)] {
+    let listeners = [("--https", config.https), ("--http", config.http)];
+    let admin = config.admin.map(|address| ("--admin", address));
+    for (flag, address) in listeners.into_iter().chain(admin) {
         drop(TcpListener::bind(address).await.with_context(|| {
             format!("{flag} {address} cannot be used; choose another with {flag} ADDR:PORT")
         })?);
@@ -107,6 +111,10 @@ async fn run_edge(
         api_socket: socket.clone(),
     };
     let gateway = Gateway::bind(gateway_config(config), parts).await?;
+    let admin = match config.admin {
+        Some(address) => Some(Admin::bind(address).await?),
+        None => None,
+    };
     let (https, http) = (gateway.https_addr(), gateway.http_addr());
     let public_port = config.public_port.unwrap_or(https.port());
 
@@ -119,7 +127,7 @@ async fn run_edge(
         ServerParts {
             workspaces: node.workspaces(),
             records: RecordStore::open(&config.data_dir)?,
-            ready,
+            ready: ready.clone(),
             public: PublicUrls {
                 domain: config.domain.clone(),
                 https: true,
@@ -131,6 +139,9 @@ async fn run_edge(
     .await?;
     let api_key_file = server.api_key_file();
 
+    let admin_addr = admin.as_ref().map(Admin::address);
+    let registry = registry(node, &gateway.metrics());
+    let admin_task = admin.map(|admin| tokio::spawn(admin.run(registry, ready)));
     let (stop_gateway, gateway_stops) = watch::channel(false);
     let (stop_server, mut server_stops) = watch::channel(false);
     let gateway_task = tokio::spawn(gateway.run(gateway_stops));
@@ -144,9 +155,10 @@ async fn run_edge(
     };
 
     set_ready.send_replace(true);
-    let ready = ready::Ready {
+    let block = ready::Ready {
         https,
         http,
+        admin: admin_addr,
         public_port,
         domain: &config.domain,
         api_key_file: &api_key_file,
@@ -156,9 +168,9 @@ async fn run_edge(
         instance,
         pid: std::process::id(),
     };
-    report::line(&ready.to_string());
+    report::line(&block.to_string());
     if let Some(file) = &config.ready_file {
-        write_ready_file(file, &ready)?;
+        write_ready_file(file, &block)?;
     }
 
     signals.received().await;
@@ -168,9 +180,25 @@ async fn run_edge(
     let gateway_ended = gateway_task.await;
     stop_server.send_replace(true);
     let server_ended = server_task.await;
+    if let Some(admin) = admin_task {
+        admin.abort();
+    }
     gateway_ended.context("the gateway failed")?;
     server_ended.context("the API server failed")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// All that operators can ask for.
+fn registry(node: &Node, gateway: &gateway::Metrics) -> Registry {
+    let mut registry = Registry::with_prefix("fleeks");
+    let about = Info::new([
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("runtime", node.runtime().name()),
+    ]);
+    registry.register("build", "What runs here", about);
+    node.register(&mut registry);
+    gateway.register(registry.sub_registry_with_prefix("gateway"));
+    registry
 }
 
 /// runc shares the kernel and host uid 0 with what it runs: on a public address only on demand.

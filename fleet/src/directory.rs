@@ -74,6 +74,11 @@ pub struct Change {
 pub enum WakeCause {
     Preview,
     Api,
+    /// A file is written.
+    Write,
+    /// Get-or-create.
+    Create,
+    /// Its owner said so; also where `auto_wake` is off.
     Lifecycle,
 }
 

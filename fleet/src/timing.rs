@@ -112,6 +112,10 @@ pub const HIBERNATE_PATIENCE: Duration = Duration::from_secs(5);
 pub const HIBERNATE_POLL: Duration = Duration::from_millis(50);
 /// A workspace that could not be put to sleep is left alone for this long.
 pub const SLEEP_RETRY: Duration = Duration::from_secs(60);
+/// Counted again for operators no more often than this: what all snapshots take on disk.
+pub const SNAPSHOT_TALLY: Duration = Duration::from_secs(15);
+/// One request of the admin listener, from accept to the last byte.
+pub const ADMIN_REQUEST: Duration = Duration::from_secs(15);
 /// First pause after a failed start; doubles up to [`START_BACKOFF_MAX`].
 pub const START_BACKOFF: Duration = Duration::from_millis(250);
 /// Longest pause between failed starts.

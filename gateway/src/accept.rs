@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fleet::timing::{ACCEPT_PAUSE, DRAIN};
@@ -15,8 +14,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::account::{Metrics, OpenConnection};
+use crate::account::OpenConnection;
 use crate::connection::{self, Host};
+use crate::metrics::Metrics;
 
 /// Which listener a connection came from.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +71,7 @@ struct House {
 impl House {
     fn admit(&self, tcp: TcpStream, peer: SocketAddr, listener: Listener) {
         let Some(place) = self.crowd.enter(peer.ip()) else {
-            self.host.metrics.connections_refused.fetch_add(1, Relaxed);
+            self.host.metrics.connections_refused.inc();
             return;
         };
         let _ = tcp.set_nodelay(true);
@@ -104,7 +104,7 @@ impl House {
                 let ended = metrics.ended.notified();
                 tokio::pin!(ended);
                 ended.as_mut().enable();
-                if metrics.in_flight.load(Relaxed) == 0 {
+                if metrics.in_flight.get() == 0 {
                     break;
                 }
                 ended.await;
@@ -116,7 +116,7 @@ impl House {
             let _ = tokio::time::timeout(fleet::timing::LINGER, self.tasks.wait()).await;
         };
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
-            let left = metrics.in_flight.load(Relaxed);
+            let left = metrics.in_flight.get();
             tracing::warn!(left, "requests were cut off by the end of the drain");
         }
         self.cut.cancel();
@@ -177,7 +177,7 @@ impl Crowd {
     }
 
     fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        if self.metrics.open.load(Relaxed) >= self.max {
+        if usize::try_from(self.metrics.open.get()).is_ok_and(|open| open >= self.max) {
             return None;
         }
         let client = client_key(address);

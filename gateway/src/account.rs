@@ -3,37 +3,11 @@
 //! Must never happen here: anything that a request waits for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::metrics::{Attached, Metrics, Target};
 use crate::refusal::Kind;
-
-/// Counters since the start.
-#[derive(Debug, Default)]
-pub struct Metrics {
-    /// Connections accepted.
-    pub connections: AtomicU64,
-    /// Connections turned away because of a cap.
-    pub connections_refused: AtomicU64,
-    /// TLS handshakes that failed or took too long.
-    pub handshakes_failed: AtomicU64,
-    /// Requests answered, refusals included.
-    pub requests: AtomicU64,
-    /// Requests that the gateway itself refused.
-    pub refusals: AtomicU64,
-    /// Body bytes from visitors.
-    pub bytes_in: AtomicU64,
-    /// Body bytes to visitors.
-    pub bytes_out: AtomicU64,
-    /// Connections open now.
-    pub open: AtomicUsize,
-    /// Requests being answered now, without websockets and event streams.
-    pub in_flight: AtomicUsize,
-    /// Told whenever a request or connection ends.
-    pub(crate) ended: Notify,
-}
 
 /// One connection; counted as open until dropped.
 pub(crate) struct OpenConnection(Arc<Metrics>);
@@ -41,15 +15,15 @@ pub(crate) struct OpenConnection(Arc<Metrics>);
 impl OpenConnection {
     /// Counts it.
     pub fn new(metrics: &Arc<Metrics>) -> Self {
-        metrics.connections.fetch_add(1, Relaxed);
-        metrics.open.fetch_add(1, Relaxed);
+        metrics.connections.inc();
+        metrics.open.inc();
         Self(Arc::clone(metrics))
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Relaxed);
+        self.0.open.dec();
         self.0.ended.notify_waiters();
     }
 }
@@ -58,7 +32,9 @@ impl Drop for OpenConnection {
 pub(crate) struct Account {
     metrics: Arc<Metrics>,
     started: Instant,
-    in_flight: bool,
+    attached: Option<Attached>,
+    /// For whom it is.
+    pub kind: Target,
     /// What was answered; 0: nothing, the visitor left.
     pub status: u16,
     /// The gateway's own answer, if it was one.
@@ -76,11 +52,12 @@ pub(crate) struct Account {
 impl Account {
     /// Opens the account of a request that begins now.
     pub fn open(metrics: &Arc<Metrics>) -> Self {
-        metrics.in_flight.fetch_add(1, Relaxed);
+        metrics.in_flight.inc();
         Self {
             metrics: Arc::clone(metrics),
             started: Instant::now(),
-            in_flight: true,
+            attached: None,
+            kind: Target::default(),
             status: 0,
             refused: None,
             bytes_in: 0,
@@ -96,23 +73,37 @@ impl Account {
     }
 
     /// It is a websocket or an event stream: no drain waits for it.
-    pub fn attached(&mut self) {
-        if std::mem::take(&mut self.in_flight) {
-            self.metrics.in_flight.fetch_sub(1, Relaxed);
-            self.metrics.ended.notify_waiters();
+    pub fn attached(&mut self, to: Attached) {
+        if self.attached.replace(to).is_none() {
+            self.metrics.attached(to).inc();
+            self.no_more_in_flight();
         }
+    }
+
+    fn no_more_in_flight(&self) {
+        self.metrics.in_flight.dec();
+        self.metrics.ended.notify_waiters();
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        self.attached();
         let metrics = &self.metrics;
-        metrics.requests.fetch_add(1, Relaxed);
-        metrics.bytes_in.fetch_add(self.bytes_in, Relaxed);
-        metrics.bytes_out.fetch_add(self.bytes_out, Relaxed);
-        if self.refused.is_some() {
-            metrics.refusals.fetch_add(1, Relaxed);
+        let began = match self.attached {
+            Some(to) => {
+                metrics.attached(to).dec();
+                None
+            }
+            None => {
+                self.no_more_in_flight();
+                Some(self.started)
+            }
+        };
+        metrics.request(self.kind, self.status, began);
+        metrics.bytes_in.inc_by(self.bytes_in);
+        metrics.bytes_out.inc_by(self.bytes_out);
+        if let Some(kind) = self.refused {
+            metrics.refused(kind);
         }
         tracing::debug!(
             id = %self.request_id,

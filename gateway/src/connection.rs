@@ -21,11 +21,11 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::account::Metrics;
 use crate::config::Limits;
 use crate::edge::Edge;
 use crate::forward::mint_request_id;
 use crate::head::{self, Fault};
+use crate::metrics::{Metrics, Target};
 use crate::reach::Reach;
 use crate::refusal::{Format, Kind, Refusal};
 use crate::wire::{Rationed, Wire};
@@ -82,8 +82,7 @@ pub(crate) async fn serve_plain(
 }
 
 fn count_failure(host: &Host) {
-    let failed = &host.metrics.handshakes_failed;
-    failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    host.metrics.handshakes_failed.inc();
 }
 
 async fn serve_h1(host: &Host, mut stream: Stream, mut shutdown: watch::Receiver<bool>) {
@@ -101,9 +100,9 @@ async fn serve_h1(host: &Host, mut stream: Stream, mut shutdown: watch::Receiver
             Ok(Some(head)) => head,
             Ok(None) => break,
             Err((refusal, format)) => {
-                host.metrics
-                    .refusals
-                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let metrics = &host.metrics;
+                metrics.refused(refusal.kind);
+                metrics.request(Target::Nowhere, refusal.kind.status(), None);
                 refuse(&mut stream, &refusal, format).await;
                 break;
             }

@@ -22,10 +22,11 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
 
-use crate::account::{Account, Metrics};
+use crate::account::Account;
 use crate::classify::Target;
 use crate::config::GatewayConfig;
 use crate::forward::{self, Client};
+use crate::metrics::{Attached, Metrics};
 use crate::peer;
 use crate::reach::{Entered, Reach, Wish};
 use crate::refusal::{Format, Kind, Refusal};
@@ -237,7 +238,7 @@ impl ProxyHttp for Edge {
         // An event stream nobody announced: from here on it must not keep the workspace awake.
         if ctx.visit == Visit::InFlight && is_event_stream(&response.headers) {
             ctx.visit = Visit::Attached;
-            ctx.account.attached();
+            ctx.account.attached(Attached::Events);
             if let (Some(route), Some(guard)) = (&ctx.route, &ctx.guard)
                 && let Some(attached) = self.reach.attach(route, guard.port).await
             {

@@ -16,6 +16,7 @@ use crate::config::GatewayConfig;
 use crate::edge::{Ctx, Edge, starts_with};
 use crate::forward;
 use crate::head;
+use crate::metrics::{self, Attached};
 use crate::refusal::{Format, Kind, Refusal};
 
 type Judged<T> = std::result::Result<T, Refusal>;
@@ -37,7 +38,10 @@ impl Edge {
         ctx.navigation = req.method == Method::GET && ctx.format == Format::Html;
         if upgrade || asks_for_events(&req.headers) {
             ctx.visit = Visit::Attached;
-            ctx.account.attached();
+            ctx.account.attached(match upgrade {
+                true => Attached::Websocket,
+                false => Attached::Events,
+            });
         }
         if req.version == Version::HTTP_2 {
             self.check_h2(req)?;
@@ -103,8 +107,12 @@ impl Edge {
             _ => forward::mint_request_id(),
         };
         match &target {
-            Target::Preview { slug, .. } => slug.as_str().clone_into(&mut ctx.account.target),
+            Target::Preview { slug, .. } => {
+                ctx.account.kind = metrics::Target::Preview;
+                slug.as_str().clone_into(&mut ctx.account.target);
+            }
             Target::Api => {
+                ctx.account.kind = metrics::Target::Api;
                 "api".clone_into(&mut ctx.account.target);
                 // Its callers are machines, whatever they accept.
                 ctx.format = Format::Json;

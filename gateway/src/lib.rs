@@ -13,7 +13,9 @@
 //! | `forward` | header fields: who the visitor is, cookies |
 //! | `refusal` | the only map from what went wrong to what a visitor is told; `page` is its HTML |
 //! | `tell` | errors of pingora and of connects, told to the visitor |
-//! | `account` | counts, on drop |
+//! | `account`, `metrics` | counts, on drop |
+//!
+//! `admin` tells operators what was counted, on an address of its own.
 //!
 //! Websockets are pingora's own: after the 101 it copies bytes both ways and never re-encodes, and
 //! its timeouts are then the silence of both ends. A stage of ours (`upgrade`) comes when pings,
@@ -25,6 +27,7 @@
 
 mod accept;
 mod account;
+mod admin;
 mod classify;
 mod config;
 mod connection;
@@ -32,6 +35,7 @@ mod edge;
 mod forward;
 mod head;
 mod judge;
+mod metrics;
 mod page;
 mod peer;
 mod reach;
@@ -54,8 +58,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub use accept::BindError;
-pub use account::Metrics;
+pub use admin::Admin;
 pub use config::{GatewayConfig, Limits, Parts};
+pub use metrics::Metrics;
 
 use connection::Host;
 use edge::Edge;
@@ -155,9 +160,15 @@ fn host(mut config: GatewayConfig, parts: Parts) -> Host {
         Arc::clone(&parts.directory),
         limits.waiters,
         limits.waiters_per_workspace,
+        metrics.waiting.clone(),
     );
     let routes = Routes::new(parts.directory);
-    let reach = Arc::new(Reach::new(routes, Arc::new(wakes), parts.door));
+    let reach = Arc::new(Reach::new(
+        routes,
+        Arc::new(wakes),
+        parts.door,
+        Arc::clone(&metrics),
+    ));
     let edge = Edge {
         config,
         reach: Arc::clone(&reach),

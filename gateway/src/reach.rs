@@ -11,6 +11,7 @@ use fleet::lifecycle::State;
 use fleet::timing::{DISAGREEMENT, HOLDING_PAGE_AFTER, WAKE_DEADLINE};
 use tokio::time::Instant;
 
+use crate::metrics::Metrics;
 use crate::refusal::{Kind, Refusal};
 use crate::routes::Routes;
 use crate::wake::{WakeError, Wakes};
@@ -46,15 +47,22 @@ pub(crate) struct Reach {
     pub routes: Routes,
     wakes: Arc<Wakes>,
     door: Arc<dyn Door>,
+    metrics: Arc<Metrics>,
 }
 
 impl Reach {
     /// Over these parts.
-    pub fn new(routes: Routes, wakes: Arc<Wakes>, door: Arc<dyn Door>) -> Self {
+    pub fn new(
+        routes: Routes,
+        wakes: Arc<Wakes>,
+        door: Arc<dyn Door>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             routes,
             wakes,
             door,
+            metrics,
         }
     }
 
@@ -100,8 +108,16 @@ impl Reach {
         Err(Refusal::unavailable())
     }
 
-    /// Waits for the wake; the new route is then known.
     async fn wake(&self, wish: &Wish<'_>, route: &Route) -> Result<(), Refusal> {
+        let began = Instant::now();
+        let woken = self.until_awake(wish, route).await;
+        let told = woken.as_ref().err().map(|refusal| refusal.kind);
+        self.metrics.waited(wish.visit, began, told);
+        woken
+    }
+
+    /// Waits for the wake; the new route is then known.
+    async fn until_awake(&self, wish: &Wish<'_>, route: &Route) -> Result<(), Refusal> {
         if !route.auto_wake {
             // The owner may have changed that since the route was cached.
             self.routes.forget(wish.slug);

@@ -4,7 +4,6 @@
 //! Must never happen here: an unbounded wait or an unbounded number of waiters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -12,6 +11,7 @@ use fleet::directory::{Change, Directory, DirectoryError, Route, WakeBegun, Wake
 use fleet::id::{Slug, WorkspaceId};
 use fleet::lifecycle::State;
 use fleet::timing::{ROUTE_POLL, WAKE_DEADLINE};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
@@ -36,29 +36,30 @@ type Landing = Option<Result<Route, WakeError>>;
 #[derive(Clone)]
 struct Flight {
     landing: watch::Receiver<Landing>,
-    waiters: Arc<AtomicUsize>,
+    waiters: Gauge,
 }
 
 /// All wakes on their way.
 pub(crate) struct Wakes {
     directory: Arc<dyn Directory>,
     flights: DashMap<WorkspaceId, Flight>,
-    waiters: Arc<AtomicUsize>,
+    waiters: Gauge,
     max_waiters: usize,
     max_waiters_per_workspace: usize,
 }
 
 impl Wakes {
-    /// Nothing under way.
+    /// Nothing under way. `waiters` is counted up and down.
     pub fn new(
         directory: Arc<dyn Directory>,
         max_waiters: usize,
         max_waiters_per_workspace: usize,
+        waiters: Gauge,
     ) -> Self {
         Self {
             directory,
             flights: DashMap::new(),
-            waiters: Arc::default(),
+            waiters,
             max_waiters,
             max_waiters_per_workspace,
         }
@@ -90,7 +91,7 @@ impl Wakes {
                 let (landed, landing) = watch::channel(None);
                 let flight = Flight {
                     landing,
-                    waiters: Arc::default(),
+                    waiters: Gauge::default(),
                 };
                 entry.insert(flight.clone());
                 let pilot = Pilot {
@@ -111,12 +112,13 @@ impl Wakes {
 }
 
 /// Counts a waiter while it waits.
-struct Waiting(Arc<AtomicUsize>);
+struct Waiting(Gauge);
 
 impl Waiting {
-    fn enter(count: &Arc<AtomicUsize>, max: usize) -> Result<Self, WakeError> {
-        let waiting = Self(Arc::clone(count));
-        match count.fetch_add(1, Ordering::Relaxed) < max {
+    fn enter(count: &Gauge, max: usize) -> Result<Self, WakeError> {
+        let before = count.inc();
+        let waiting = Self(count.clone());
+        match usize::try_from(before).is_ok_and(|before| before < max) {
             true => Ok(waiting),
             false => Err(WakeError::Busy),
         }
@@ -125,7 +127,7 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.dec();
     }
 }
 

@@ -35,6 +35,7 @@ use self::turns::Urgency;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
 use crate::init_client::InitClient;
+use crate::metrics::{Outcome, Step};
 use crate::pool::back_off;
 use crate::runtime::ContainerStatus;
 
@@ -177,10 +178,29 @@ impl Driver {
             self.give_up(&error).await;
             return;
         }
-        match self.launch().await {
+        let began = Instant::now();
+        let launched = self.launch().await;
+        let outcome = match launched {
+            Ok(_) => Outcome::Started,
+            Err(_) => Outcome::Failed,
+        };
+        self.woke(outcome);
+        let metrics = &self.engine.launcher.metrics;
+        metrics.step(Step::Start, began, launched.as_ref().map(|_| ()));
+        match launched {
             Ok(init) => self.running(init).await,
             Err(error) => self.give_up(&error).await,
         }
+    }
+
+    fn account(&self, step: Step, began: Instant, result: &Result<(), Error>) {
+        let metrics = &self.engine.launcher.metrics;
+        metrics.step(step, began, result.as_ref().copied());
+    }
+
+    fn woke(&self, outcome: Outcome) {
+        let cause = self.handle.was_wanted_by();
+        self.engine.launcher.metrics.woke(cause, outcome);
     }
 
     /// A few attempts, unless the failure itself took long.

@@ -16,6 +16,7 @@ pub mod error;
 mod idle;
 pub mod init_client;
 mod keeper;
+mod metrics;
 pub mod network;
 pub mod node;
 pub mod oci;

@@ -15,6 +15,7 @@ use fleet::lifecycle::State;
 use fleet::record::{RecordStore, WorkspaceRecord};
 use fleet::timing;
 use futures_util::{StreamExt as _, stream};
+use prometheus_client::registry::Registry;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -138,6 +139,12 @@ impl Node {
     /// What the API sees.
     pub fn workspaces(self: &Arc<Self>) -> Workspaces {
         Workspaces::new(Arc::clone(self))
+    }
+
+    /// What it counts, into `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        let engine = Arc::downgrade(&self.engine);
+        self.engine.launcher.metrics.register(registry, engine);
     }
 
     /// Which runtime runs the containers.

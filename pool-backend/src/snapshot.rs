@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::runtime::{ContainerSpec, Runtime, RuntimeError, RuntimeKind};
-pub use store::{Draft, SnapshotStore};
+pub use store::{Draft, SnapshotStore, Tally};
 
 /// Who can read images. Equal, or it is not tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

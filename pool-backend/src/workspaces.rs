@@ -72,7 +72,7 @@ impl Workspaces {
         })??;
         let workspace = self.workspace(handle);
         tracing::debug!(workspace = %workspace.handle.id(), new, "created");
-        workspace.wake().await?;
+        workspace.wake_for(WakeCause::Create).await?;
         Ok(workspace)
     }
 
@@ -205,9 +205,7 @@ impl Workspace {
     /// `NotReady` when it does not start in time; `NotFound` when it was deleted meanwhile;
     /// `Conflict` when it sleeps and its owner decided that calls do not wake it.
     pub async fn ensure_running(&self) -> Result<Summary, Error> {
-        self.handle.touch();
-        driver::ensure_running(self.engine(), &self.handle, WakeCause::Api).await?;
-        Ok(self.summary())
+        self.wake_for(WakeCause::Api).await
     }
 
     /// Ends its processes; the volume stays. The next use starts it again.
@@ -287,9 +285,20 @@ impl Workspace {
     where
         F: Future<Output = Result<T, InitError>>,
     {
+        self.calling_for(WakeCause::Api, call).await
+    }
+
+    async fn calling_for<T, F>(
+        &self,
+        cause: WakeCause,
+        call: impl Fn(InitClient) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, InitError>>,
+    {
         let mut restarted = false;
         loop {
-            let (init, generation, _visit) = self.enter().await?;
+            let (init, generation, _visit) = self.enter(cause).await?;
             let error = match call(init).await {
                 Ok(answer) => {
                     self.handle.touch();
@@ -345,9 +354,9 @@ impl Workspace {
     }
 
     /// Through the gate of a running container.
-    async fn enter(&self) -> Result<(InitClient, Generation, Pass), Error> {
+    async fn enter(&self, cause: WakeCause) -> Result<(InitClient, Generation, Pass), Error> {
         loop {
-            let gate = driver::ensure_running(self.engine(), &self.handle, WakeCause::Api).await?;
+            let gate = driver::ensure_running(self.engine(), &self.handle, cause).await?;
             // Shut or closed since: the wait above has its own deadline.
             if let Ok(pass) = gate.enter(Visit::InFlight) {
                 self.handle.touch();

@@ -12,6 +12,7 @@ mod durable;
 mod files;
 mod hosts;
 mod isolation;
+mod operators;
 mod owners;
 mod stage;
 mod streams;
@@ -61,6 +62,7 @@ fn stories() -> Vec<Story> {
         own!(durable::many_kills).soak(),
         own!(durable::down_takes_everything_away),
         calm!(durable::one_platform_per_data_dir),
+        own!(operators::metrics_tell_what_happened),
         calm!(isolation::no_way_to_neighbours_host_or_metadata),
         calm!(isolation::nothing_of_the_host_is_seen),
         calm!(isolation::pip_install_flask).everyday(&[Runtime::Runsc]),

@@ -11,6 +11,7 @@ pub mod api;
 pub mod apps;
 pub mod curl;
 pub mod memory;
+pub mod metrics;
 mod plot;
 pub mod process;
 pub mod python;

@@ -50,6 +50,7 @@ impl Runtime {
 pub struct Ready {
     pub https: SocketAddr,
     pub http: SocketAddr,
+    pub admin: SocketAddr,
     pub api_key_file: PathBuf,
     pub ca_file: PathBuf,
     pub domain: String,
@@ -201,6 +202,8 @@ impl World {
             &address(|ready| ready.https),
             "--http",
             &address(|ready| ready.http),
+            "--admin",
+            &address(|ready| ready.admin),
         ]);
         command.args(["--runtime", self.runtime.name(), "--prefix", &prefix()]);
         for (template, count) in &self.pools {
@@ -284,7 +287,14 @@ impl World {
     pub fn second(&self) -> Result<Finished> {
         let mut command = Command::new(binary()?);
         command.arg("up").arg("--data-dir").arg(self.data_dir());
-        command.args(["--https", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        command.args([
+            "--https",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--admin",
+            "off",
+        ]);
         command.args(["--runtime", self.runtime.name(), "--prefix", &prefix()]);
         process::run(command, Duration::from_secs(20))
     }

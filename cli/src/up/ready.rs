@@ -15,6 +15,8 @@ pub struct Ready<'a> {
     pub https: SocketAddr,
     /// Plain loopback listener.
     pub http: SocketAddr,
+    /// For operators, unless it is off.
+    pub admin: Option<SocketAddr>,
     /// Port in returned https URLs.
     pub public_port: u16,
     /// Suffix of every host.
@@ -55,6 +57,12 @@ impl fmt::Display for Ready<'_> {
             f,
             "  try        curl --cacert {ca} https://api.{domain}{port}/health"
         )?;
+        if let Some(admin) = self.admin {
+            writeln!(
+                f,
+                "  operators  http://{admin}/metrics   http://{admin}/health"
+            )?;
+        }
         writeln!(f, "  sandboxes  {}", runtime_text(self.runtime))?;
         if std::env::var_os("SSH_CONNECTION").is_some() {
             let (https, http) = (self.https.port(), http.port());

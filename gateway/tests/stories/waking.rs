@@ -32,7 +32,7 @@ async fn five_hundred_visitors_of_a_sleeper_cause_one_wake_and_are_all_served() 
         }
     }
     let all_waiting = async {
-        while house.metrics.in_flight.load(SeqCst) < 500 {
+        while house.metrics.in_flight.get() < 500 {
             tokio::task::yield_now().await;
         }
     };

@@ -6,11 +6,13 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use fleet::directory::WakeCause;
 use fleet::door::Visit;
 use fleet::id::{ContainerId, Generation, OwnerId, ProjectId, Slug, TemplateName, WorkspaceId};
 use fleet::lifecycle::State;
 use fleet::record::{Claim, LifecycleSettings, Woken, WorkspaceRecord};
 use fleet::timing;
+use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -95,6 +97,8 @@ pub(crate) struct Handle {
     pub(crate) preview_port: PreviewPort,
     pub(crate) activity: Activity,
     settings: ArcSwap<LifecycleSettings>,
+    /// What of ours wants it to run, though it does not yet.
+    wanted_by: Mutex<Option<WakeCause>>,
 }
 
 /// How a visitor fared.
@@ -123,6 +127,7 @@ impl Handle {
             preview_port: PreviewPort::default(),
             activity: Activity::new(),
             settings: ArcSwap::from_pointee(settings),
+            wanted_by: Mutex::default(),
         };
         (Arc::new(handle), orders)
     }
@@ -137,6 +142,21 @@ impl Handle {
 
     pub(crate) fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    /// The state alone.
+    pub(crate) fn state(&self) -> State {
+        self.status.borrow().state
+    }
+
+    /// For the account of who wakes workspaces; the first one counts.
+    pub(super) fn wanted_by(&self, cause: WakeCause) {
+        self.wanted_by.lock().get_or_insert(cause);
+    }
+
+    /// Who wanted it to run; nobody of ours, if that was a visitor.
+    pub(super) fn was_wanted_by(&self) -> Option<WakeCause> {
+        self.wanted_by.lock().take()
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<Status> {

@@ -16,10 +16,11 @@ use init_protocol::CONTROL_PORT;
 use time::OffsetDateTime;
 use tokio::time::{Duration, Instant, interval_at};
 
-use super::turns::{Turns, Urgency};
+use super::turns::{self, Turns, Urgency};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
 use crate::init_client::InitClient;
+use crate::metrics::Metrics;
 use crate::network::{Network, NetworkError};
 use crate::runtime::{ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, Usage, User};
 use crate::snapshot::SnapshotStore;
@@ -47,6 +48,7 @@ pub(crate) struct Launcher {
     /// Containers that get and send nothing, by address.
     pub(super) held: DashSet<Ipv4Addr>,
     pub(super) turns: Turns,
+    pub(crate) metrics: Metrics,
 }
 
 /// What a launcher is made of.
@@ -79,6 +81,7 @@ impl Launcher {
             owned: DashSet::new(),
             held: DashSet::new(),
             turns: Turns::new(),
+            metrics: Metrics::new(turns::AWAITED),
         }
     }
 

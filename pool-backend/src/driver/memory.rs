@@ -138,6 +138,7 @@ impl Launcher {
             .map_err(NotRestored::Untried)?;
         let turn = self.turns.take(Urgency::Awaited).await;
         let _turn = turn.map_err(NotRestored::Untried)?;
+        let _restoring = self.metrics.restoring();
         let id = self.id_of(record);
         self.owned.insert(id.clone());
         let restored = self.try_restore(&id, record, &template, snapshot).await;

@@ -10,6 +10,8 @@
 //! Must never happen here: a start from the volume while there is a snapshot that a later wake
 //! could take.
 
+use std::time::Instant;
+
 use fleet::lifecycle::Event;
 use fleet::record::Woken;
 use time::OffsetDateTime;
@@ -18,6 +20,7 @@ use super::memory::NotRestored;
 use super::{Driver, new_gate};
 use crate::error::{Error, ErrorKind};
 use crate::init_client::InitClient;
+use crate::metrics::{Outcome, Step};
 use crate::snapshot::{Snapshot, SnapshotError};
 
 /// Restores that are tried before the snapshot counts as bad.
@@ -26,15 +29,15 @@ const RESTORES: u32 = 2;
 impl Driver {
     /// To the generation that the record names by now.
     pub(super) async fn wake(&mut self) {
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         if let Err(error) = self.change(Event::Wake, None).await {
-            self.fall_asleep_again(&error).await;
+            self.fall_asleep_again(began, &error).await;
             return;
         }
         let (init, woken) = match self.bring_back().await {
             Ok(brought) => brought,
             Err(error) => {
-                self.fall_asleep_again(&error).await;
+                self.fall_asleep_again(began, &error).await;
                 return;
             }
         };
@@ -44,9 +47,11 @@ impl Driver {
         let gate = new_gate(&self.engine, &self.record, init);
         if let Err(error) = self.change(Event::Woken, Some(gate)).await {
             self.remove_container().await;
-            self.fall_asleep_again(&error).await;
+            self.fall_asleep_again(began, &error).await;
             return;
         }
+        self.account(Step::Wake, began, &Ok(()));
+        self.woke(Outcome::Woken(woken));
         tracing::info!(workspace = %self.handle.id(), took = ?began.elapsed(), ?woken, "woken");
         // Spent. Should it stay, the record says that it is not to be used.
         if let Err(error) = self.give_up_snapshots().await {
@@ -78,14 +83,21 @@ impl Driver {
     /// None: this snapshot does not come to life.
     async fn restore(&self, snapshot: &Snapshot) -> Result<Option<InitClient>, Error> {
         for attempt in 1..=RESTORES {
+            let began = Instant::now();
             let restored = self.engine.launcher.restore(&self.record, snapshot).await;
             match restored {
-                Ok(init) => return Ok(Some(init)),
+                Ok(init) => {
+                    self.account(Step::Restore, began, &Ok(()));
+                    return Ok(Some(init));
+                }
                 Err(NotRestored::Untried(error)) => return Err(error),
-                Err(NotRestored::Failed(error)) => tracing::warn!(
-                    workspace = %self.handle.id(), generation = %self.record.generation, attempt,
-                    %error, cause = error.cause_text(), "the snapshot was not restored",
-                ),
+                Err(NotRestored::Failed(error)) => {
+                    tracing::warn!(
+                        workspace = %self.handle.id(), generation = %self.record.generation,
+                        attempt, %error, cause = error.cause_text(), "the snapshot was not restored",
+                    );
+                    self.account(Step::Restore, began, &Err(error));
+                }
             }
         }
         Ok(None)
@@ -93,7 +105,12 @@ impl Driver {
 
     /// With its snapshot, if there still is one. When it is tried again is the directory's to
     /// allow.
-    async fn fall_asleep_again(&mut self, error: &Error) {
+    async fn fall_asleep_again(&mut self, began: Instant, error: &Error) {
+        self.engine
+            .launcher
+            .metrics
+            .step(Step::Wake, began, Err(error));
+        self.woke(Outcome::Failed);
         tracing::warn!(
             workspace = %self.handle.id(), %error, cause = error.cause_text(), "not woken",
         );

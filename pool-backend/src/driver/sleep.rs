@@ -21,6 +21,7 @@ use fleet::lifecycle::{Event, State};
 use super::Driver;
 use super::gate::Gate;
 use crate::error::{Error, ErrorKind};
+use crate::metrics::{Outcome, Step};
 use crate::pool::back_off;
 
 /// Attempts to let processes go on before they count as lost.
@@ -44,7 +45,9 @@ impl Driver {
             let message = format!("{inside} requests are being answered");
             Error::new(ErrorKind::Conflict, message)
         })?;
+        let began = Instant::now();
         let frozen = self.pause(&gate).await;
+        self.account(Step::Freeze, began, &frozen);
         if frozen.is_err() {
             self.thaw().await;
         }
@@ -67,7 +70,9 @@ impl Driver {
         };
         if self.record.state.is_still() {
             let began = Instant::now();
-            if let Err(error) = self.resume().await {
+            let resumed = self.resume().await;
+            self.account(Step::Thaw, began, &resumed);
+            if let Err(error) = resumed {
                 tracing::error!(
                     workspace = %self.handle.id(), %error, cause = error.cause_text(),
                     "cannot be thawed; it starts again from its volume",
@@ -79,6 +84,10 @@ impl Driver {
                 return;
             }
             tracing::debug!(workspace = %self.handle.id(), took = ?began.elapsed(), "thawed");
+            // What did not fall asleep after all was not woken.
+            if gate.is_knocked() {
+                self.woke(Outcome::Thawed);
+            }
             if let Err(error) = self.step(Event::Thaw) {
                 tracing::error!(workspace = %self.handle.id(), %error, "thawed all the same");
             }
@@ -136,7 +145,9 @@ impl Driver {
         };
         let began = Instant::now();
         self.freeze().await?;
-        if let Err(error) = self.write_snapshot(&gate).await {
+        let written = self.write_snapshot(&gate).await;
+        self.account(Step::Hibernate, began, &written);
+        if let Err(error) = written {
             if error.kind != ErrorKind::Conflict {
                 tracing::warn!(
                     workspace = %self.handle.id(), %error, cause = error.cause_text(),

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::error::{Error, ErrorKind};
 
 /// Starts that somebody waits for, at once; more wait their turn.
-const AWAITED: usize = 8;
+pub(crate) const AWAITED: usize = 8;
 /// Starts ahead of demand, at once.
 pub(crate) const AHEAD: u32 = 2;
 

@@ -42,6 +42,8 @@ async fn wait(engine: &Engine, handle: &Handle, cause: WakeCause) -> Result<Arc<
         // Seen before the question: whatever changes from here on wakes us.
         let problem = status.borrow_and_update().problem.clone();
         if let Some(gate) = open_gate(handle) {
+            // Woken before the driver knew for whom: not for the next one's account.
+            handle.was_wanted_by();
             return Ok(gate);
         }
         if may_not_be_woken(handle, cause) {
@@ -50,6 +52,7 @@ async fn wait(engine: &Engine, handle: &Handle, cause: WakeCause) -> Result<Arc<
                 "the workspace sleeps and auto_wake is off; call wake() first",
             ));
         }
+        handle.wanted_by(cause);
         if !knocks(handle) {
             match engine.directory.begin_wake(handle.id(), cause).await {
                 Ok(WakeBegun::Ready(route) | WakeBegun::Underway(route)) => {
@@ -86,7 +89,8 @@ fn may_not_be_woken(handle: &Handle, cause: WakeCause) -> bool {
         handle.status().state,
         State::Hibernated | State::Stopped | State::Failed
     );
-    asleep && cause != WakeCause::Lifecycle && !handle.settings().auto_wake
+    let meant = matches!(cause, WakeCause::Lifecycle | WakeCause::Create);
+    asleep && !meant && !handle.settings().auto_wake
 }
 
 fn open_gate(handle: &Handle) -> Option<Arc<Gate>> {

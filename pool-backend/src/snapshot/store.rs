@@ -23,6 +23,15 @@ pub struct SnapshotStore {
     root: PathBuf,
 }
 
+/// All snapshots together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Complete ones.
+    pub count: u64,
+    /// What is below the store, drafts and damaged ones included.
+    pub bytes: u64,
+}
+
 /// A snapshot being made. Dropped without commit, it is removed.
 #[derive(Debug)]
 pub struct Draft {
@@ -223,6 +232,25 @@ impl SnapshotStore {
     pub async fn total_bytes(&self) -> u64 {
         let root = self.root.clone();
         blocking(move || Ok(bytes_below(&root))).await.unwrap_or(0)
+    }
+
+    /// How many there are and what they take on disk. Blocks for a walk.
+    pub fn tally(&self) -> Tally {
+        let workspaces = std::fs::read_dir(&self.root)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let complete = |workspace: std::fs::DirEntry| {
+            let found = entries(&workspace.path()).unwrap_or_default();
+            found
+                .iter()
+                .filter(|(_, state)| *state == State::Complete)
+                .count()
+        };
+        Tally {
+            count: workspaces.map(|workspace| complete(workspace) as u64).sum(),
+            bytes: bytes_below(&self.root),
+        }
     }
 
     fn of(&self, workspace: &WorkspaceId) -> PathBuf {

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use fleet::directory::WakeCause;
 use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 
@@ -65,7 +66,7 @@ impl Workspace {
         let path = VolumePath::parse_below_root(path)?;
         // The stream is taken by the first call that gets as far as to read it.
         let content = Content::new(content);
-        self.calling(|init| {
+        self.calling_for(WakeCause::Write, |init| {
             let write = init_protocol::Write {
                 path: path.as_str().to_owned(),
                 mode: options.mode.map(|mode| mode & 0o7777),
@@ -92,7 +93,7 @@ impl Workspace {
     ) -> Result<FileInfo, Error> {
         let path = VolumePath::parse_below_root(path)?;
         let mode = mode.map(|mode| mode & 0o7777);
-        self.calling(|init| {
+        self.calling_for(WakeCause::Write, |init| {
             let path = path.as_str().to_owned();
             async move { init.mkdir(&path, parents, mode).await }
         })
@@ -108,7 +109,7 @@ impl Workspace {
         let path = VolumePath::parse_below_root(path)?;
         // Nothing there: nobody needs to be woken to find that out.
         self.engine().files.stat(&self.volume(), &path).await?;
-        self.calling(|init| {
+        self.calling_for(WakeCause::Write, |init| {
             let path = path.as_str().to_owned();
             async move { init.remove(&path).await }
         })

@@ -64,8 +64,12 @@ impl Workspace {
     /// # Errors
     /// `NotReady` when it does not start in time; `NotFound` when it was deleted meanwhile.
     pub async fn wake(&self) -> Result<Summary, Error> {
+        self.wake_for(WakeCause::Lifecycle).await
+    }
+
+    pub(super) async fn wake_for(&self, cause: WakeCause) -> Result<Summary, Error> {
         self.handle.touch();
-        driver::ensure_running(self.engine(), &self.handle, WakeCause::Lifecycle).await?;
+        driver::ensure_running(self.engine(), &self.handle, cause).await?;
         Ok(self.summary())
     }
 
