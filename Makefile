@@ -15,9 +15,11 @@ setup: ## install what is missing to build and run
 	@ops/setup
 
 # With --target, its flags are its own and the main build keeps its artifacts. Copied only when it
-# changed, because `cli` includes it and would be built again.
+# changed, because `cli` includes it and would be built again. The cfg makes mio wait with poll instead
+# of epoll: an epoll of gVisor's can lose events for good in a checkpoint (workspace-init/src/main.rs).
+INIT_FLAGS := -C target-feature=+crt-static -C relocation-model=static --cfg mio_unsupported_force_poll_poll
 init: ## build PID 1 of the workspaces, static
-	@RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' $(CARGO) build --quiet \
+	@RUSTFLAGS='$(INIT_FLAGS)' $(CARGO) build --quiet \
 		-p workspace-init --profile init --target x86_64-unknown-linux-gnu
 	@mkdir -p build
 	@new=$(TARGET_DIR)/x86_64-unknown-linux-gnu/init/workspace-init; \

@@ -2,6 +2,12 @@
 //! files, and tells of processes and listening ports. One thread, no name service, nothing that
 //! a checkpoint could not keep.
 //!
+//! It waits by `poll`, not `epoll` (`make init` sets mio's cfg for that): gVisor can save an epoll
+//! whose list of ready files contradicts itself, and after the restore that epoll never again
+//! tells of some of its files. `poll` keeps nothing between calls. So [`tokio::io::unix::AsyncFd`]
+//! is not to be used here: with mio's `poll` it hears of one event only. The types of `tokio::net`
+//! are, `unix::pipe::Receiver::from_owned_fd_unchecked` for what is neither socket nor pipe.
+//!
 //! `workspace-init CONFIG`; see [`config`]. Not as PID 1 it does the same as a subreaper, for
 //! tests.
 //!

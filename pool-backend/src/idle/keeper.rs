@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleet::id::WorkspaceId;
-use fleet::lifecycle::State;
 use fleet::timing;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{MissedTickBehavior, interval};
@@ -53,7 +52,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
         let mut decided = Vec::new();
         for handle in handles {
             let entry = seen.entry(handle.id().clone()).or_default();
-            match reliably(&engine, &handle, look(&engine, &handle, entry).await) {
+            match look(&engine, &handle, entry).await {
                 Decision::Nothing => {}
                 decision => decided.push((handle, decision)),
             }
@@ -68,17 +67,6 @@ pub(crate) async fn run(engine: Arc<Engine>) {
             let entry = seen.entry(id).or_default();
             entry.not_before = Some(Instant::now() + timing::SLEEP_RETRY);
         }
-    }
-}
-
-/// gVisor loses the memory of some snapshots (docs/sleep.md): nobody who did not ask for it is put
-/// at that risk.
-fn reliably(engine: &Engine, handle: &Handle, decision: Decision) -> Decision {
-    let risky = engine.launcher.runtime.kind() == RuntimeKind::Runsc;
-    match decision {
-        Decision::Hibernate if risky && handle.status().state == State::Frozen => Decision::Nothing,
-        Decision::Hibernate if risky => Decision::Freeze,
-        decision => decision,
     }
 }
 

@@ -10,6 +10,21 @@ use crate::jobs::{id, refused};
 use crate::world::{PATIENCE, World, until};
 
 #[tokio::test]
+async fn it_waits_without_an_epoll() {
+    let world = World::start().await;
+    let open = std::fs::read_dir(format!("/proc/{}/fd", world.pid())).unwrap();
+    let open: Vec<String> = open
+        .map(|entry| std::fs::read_link(entry.unwrap().path()).unwrap())
+        .map(|target| target.to_string_lossy().into_owned())
+        .collect();
+    assert!(open.iter().any(|target| target.starts_with("socket:")));
+    assert!(
+        !open.iter().any(|target| target.contains("eventpoll")),
+        "{open:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_flood_is_bounded_in_memory_and_on_disk() {
     let world = World::start().await;
     let run = world.line("echo start; head -c 300000000 /dev/zero | tr '\\0' a; echo; echo end");

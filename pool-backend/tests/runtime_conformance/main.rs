@@ -10,7 +10,9 @@
     reason = "a test"
 )]
 
+mod cycles;
 mod egress;
+mod inner;
 mod inside;
 mod life;
 mod limits;
@@ -64,19 +66,6 @@ cases!(
     sleep::connections_do_what_is_said_of_them,
     sleep::a_failed_checkpoint_harms_nobody,
     sleep::a_failed_restore_leaves_nothing,
+    workloads::jobs_go_on,
+    cycles::init_answers_after_each_sleep,
 );
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn runc_jobs_go_on() {
-    let choice = pool_backend::config::RuntimeChoice::Runc;
-    workloads::jobs_go_on(rig::Rig::new(choice).await).await;
-}
-
-// The restored sandbox runs, and in one of two to ten cycles its init never answers again; the same
-// images fail each time.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "known fault of sleep on gVisor, see docs/sleep.md; part of make soak"]
-async fn runsc_jobs_go_on() {
-    let choice = pool_backend::config::RuntimeChoice::Runsc;
-    workloads::jobs_go_on(rig::Rig::new(choice).await).await;
-}

@@ -1,13 +1,8 @@
 //! What people run, under the init that they run it by: it goes on after a sleep.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use fleet::id::JobId;
-use init_protocol::{CONTROL_PORT, JobStatus, Run};
-use pool_backend::init_client::{InitClient, OutputLimits};
 use tokio::time::Instant;
 
+use crate::inner::{Inside, init};
 use crate::rig::{PATIENCE, Rig};
 use crate::sleeper::Sleeper;
 
@@ -75,92 +70,15 @@ print(ours.recv(), shared.value)'"#;
 
 const TICKER: &str = "n=0; while true; do n=$((n + 1)); echo tick $n; sleep 0.02; done";
 
-struct Inside {
-    client: InitClient,
-}
-
-impl Inside {
-    fn line(command: &str, wait: bool) -> Run {
-        Run {
-            job: JobId::mint().as_str().to_owned(),
-            command: command.to_owned(),
-            working_dir: "/workspace".to_owned(),
-            environment: Vec::new(),
-            wait,
-            output: wait,
-            timeout_ms: wait.then_some(60_000),
-            grace_ms: 200,
-        }
-    }
-
-    async fn start(&self, command: &str) -> JobId {
-        let run = Self::line(command, false);
-        self.client.start(&run).await.unwrap();
-        run.job.parse().unwrap()
-    }
-
-    async fn sh(&self, command: &str) -> String {
-        let run = Self::line(command, true);
-        let (_, output) = self.client.execute(&run, OutputLimits::ALL).await.unwrap();
-        output.stdout.to_text() + &output.stderr.to_text()
-    }
-
-    async fn ready(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        self.client.wait_ready(deadline).await.unwrap();
-    }
-
-    async fn wait_for(&self, condition: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        let line = format!("{condition} && echo yes");
-        while !self.sh(&line).await.contains("yes") {
-            assert!(Instant::now() < deadline, "waited in vain: {condition}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    async fn said(&self, job: &JobId) -> String {
-        let output = self.client.output(job, OutputLimits::ALL).await.unwrap();
-        output.stdout.to_text() + &output.stderr.to_text()
-    }
-
-    /// What a job says before it ends well.
-    async fn end(&self, job: &JobId) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let state = self.client.job(job).await.unwrap();
-            if state.status != JobStatus::Running {
-                let said = self.said(job).await;
-                assert_eq!(state.status, JobStatus::Completed, "{said}");
-                return said;
-            }
-            assert!(Instant::now() < deadline, "a job that does not end");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    async fn node(&self) -> serde_json::Value {
-        let line = "python -c 'import urllib.request as u; \
-                    print(u.urlopen(\"http://127.0.0.1:8095\").read().decode())'";
-        serde_json::from_str(&self.sh(line).await).unwrap()
-    }
-}
-
-fn init() -> PathBuf {
-    let path = std::env::var_os("FLEEKS_INIT").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../build/workspace-init"),
-        PathBuf::from,
-    );
-    assert!(path.is_file(), "no {}: run `make init`", path.display());
-    path
+async fn ask_node(inside: &Inside) -> serde_json::Value {
+    let line = "python -c 'import urllib.request as u; \
+                print(u.urlopen(\"http://127.0.0.1:8095\").read().decode())'";
+    serde_json::from_str(&inside.sh(line).await).unwrap()
 }
 
 pub async fn jobs_go_on(rig: Rig) {
     let mut sleeper = Sleeper::begin(&rig, "a", |spec| spec.init = init()).await;
-    let address = (sleeper.spec.address, CONTROL_PORT).into();
-    let inside = Inside {
-        client: InitClient::new(address, &sleeper.spec.init_token),
-    };
+    let inside = Inside::of(&sleeper);
     inside.ready().await;
     let ticker = inside.start(TICKER).await;
     let node = inside.start(NODE).await;
@@ -170,7 +88,7 @@ pub async fn jobs_go_on(rig: Rig) {
     for name in ["node", "database", "shell", "workers"] {
         inside.wait_for(&format!("[ -e /tmp/{name}-ready ]")).await;
     }
-    let before = inside.node().await;
+    let before = ask_node(&inside).await;
     let ended = inside.start("echo ended").await;
     assert_eq!(inside.end(&ended).await, "ended\n");
 
@@ -180,12 +98,12 @@ pub async fn jobs_go_on(rig: Rig) {
         inside.ready().await;
     }
 
-    let after = inside.node().await;
+    let after = ask_node(&inside).await;
     assert_eq!(after["pid"], before["pid"]);
     assert!(after["ticks"].as_u64() >= before["ticks"].as_u64());
     inside.sh("touch /workspace/watched/new").await;
     let deadline = Instant::now() + PATIENCE;
-    while !inside.node().await["seen"].to_string().contains("new") {
+    while !ask_node(&inside).await["seen"].to_string().contains("new") {
         assert!(Instant::now() < deadline, "the change is not seen");
     }
     for fifo in ["commit", "type", "work"] {
@@ -204,8 +122,7 @@ pub async fn jobs_go_on(rig: Rig) {
         assert_eq!(line, format!("tick {number}"));
     }
     for job in [&ticker, &node] {
-        let stopped = inside.client.stop(job, Duration::from_secs(2)).await;
-        assert_ne!(stopped.unwrap().status, JobStatus::Running);
+        inside.kill(job).await;
     }
     rig.close().await;
 }
