@@ -13,6 +13,7 @@ mod containers;
 mod files;
 mod input;
 mod later;
+mod pools;
 mod problem;
 mod stamp;
 mod streams;
@@ -50,6 +51,7 @@ pub fn router(state: ApiState) -> Router {
         .merge(terminal::routes())
         .merge(containers::routes())
         .merge(account::routes())
+        .merge(pools::routes())
         .route_layer(middleware::from_fn(deadline))
         .merge(later::routes())
         .merge(files::streaming_routes())

@@ -7,7 +7,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use fleet::id::TemplateName;
 use fleet::lifecycle::ApiStatus;
-use pool_backend::workspaces::{PoolStatus, Summary};
+use pool_backend::workspaces::Summary;
 use pool_backend::{ErrorKind, Workspace};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -30,7 +30,6 @@ pub(crate) fn routes() -> Router<ApiState> {
             "/api/v1/sdk/workspaces/{project_id}/preview-url",
             get(preview_url),
         )
-        .route("/api/v1/pools", get(pools))
 }
 
 /// WorkspaceInfo of the contract.
@@ -262,28 +261,6 @@ impl PreviewUrl {
             container_id: summary.container.to_string(),
         }
     }
-}
-
-/// The pools of this node: how many warm containers wait, and how often one was there.
-async fn pools(State(state): State<ApiState>, caller: Caller) -> Result<Json<Value>, Problem> {
-    if !caller.admin {
-        return Err(Problem::new(
-            http::StatusCode::FORBIDDEN,
-            "pools are for the first owner's keys",
-        ));
-    }
-    let pools: Vec<Value> = state.workspaces.pools().iter().map(pool).collect();
-    Ok(Json(json!({ "pools": pools })))
-}
-
-fn pool(pool: &PoolStatus) -> Value {
-    json!({
-        "template": pool.template,
-        "target": pool.target,
-        "ready": pool.ready,
-        "hits": pool.hits,
-        "misses": pool.misses,
-    })
 }
 
 #[cfg(test)]

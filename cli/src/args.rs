@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fleet::id::TemplateName;
+use pool_backend::config::{BadPoolSize, MemoryShare, PoolSize};
 
 /// From an agent's code to a live HTTPS URL, in seconds, on a machine of your own.
 #[derive(Debug, Parser)]
@@ -168,9 +169,14 @@ pub struct UpArgs {
     /// Scheme and port of the URLs that the API returns, e.g. https://fleeks.run [default: as the HTTPS listener]
     #[arg(long, env = "FLEEKS_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
-    /// Warm containers of a template; repeatable [default: python=2 node=2 default=1]
-    #[arg(long = "pool", env = "FLEEKS_POOL", value_name = "TEMPLATE=N", value_delimiter = ',', value_parser = parse_pool)]
-    pub pools: Vec<(TemplateName, u32)>,
+    /// Warm containers of a template: always N, or as many as are needed from N to M (or from N
+    /// on: N..); repeatable [default: python=2..32 node=2..32 default=1..32]
+    #[arg(long = "pool", env = "FLEEKS_POOL", value_name = "TEMPLATE=N[..M]", value_delimiter = ',', value_parser = parse_pool)]
+    pub pools: Vec<(TemplateName, PoolSize)>,
+    /// How much memory warm containers may take: a share of what is available, e.g. 50%, or so
+    /// much, e.g. 4GiB [default: 50%]
+    #[arg(long, env = "FLEEKS_POOL_MEMORY", value_name = "SHARE")]
+    pub pool_memory: Option<MemoryShare>,
     /// What runs sandboxes [default: auto]
     #[arg(long, env = "FLEEKS_RUNTIME", value_enum)]
     pub runtime: Option<RuntimeArg>,
@@ -236,19 +242,16 @@ impl TryFrom<String> for AdminArg {
     }
 }
 
-/// `TEMPLATE=N`, as a flag or in a file.
-pub fn parse_pool(text: &str) -> Result<(TemplateName, u32), String> {
+/// `TEMPLATE=SIZE`, as a flag.
+pub fn parse_pool(text: &str) -> Result<(TemplateName, PoolSize), String> {
     let (name, size) = text
         .split_once('=')
-        .ok_or("write TEMPLATE=N, e.g. python=2")?;
+        .ok_or("write TEMPLATE=N, e.g. python=2, or TEMPLATE=N..M")?;
     let name = name
         .parse()
         .map_err(|error: fleet::id::InvalidId| error.to_string())?;
-    let size: u32 = size
+    let size = size
         .parse()
-        .map_err(|_| format!("'{size}' is not a number of containers"))?;
-    if size > 10_000 {
-        return Err("at most 10000 warm containers per template".to_owned());
-    }
+        .map_err(|error: BadPoolSize| error.to_string())?;
     Ok((name, size))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use fleet::id::TemplateName;
-use pool_backend::config::{Limits, RuntimeChoice};
+use pool_backend::config::{Limits, MemoryShare, PoolSize, RuntimeChoice};
 use serde::Deserialize;
 
 use crate::args::{AdminArg, RuntimeArg, UpArgs};
@@ -42,7 +42,9 @@ pub struct UpConfig {
     /// Port in returned https URLs, when it differs from the listener's.
     pub public_port: Option<u16>,
     /// Warm containers.
-    pub pools: BTreeMap<TemplateName, u32>,
+    pub pools: BTreeMap<TemplateName, PoolSize>,
+    /// How much memory they may take.
+    pub pool_memory: MemoryShare,
     /// Which runtime.
     pub runtime: RuntimeChoice,
     /// runc on a public address is meant.
@@ -67,12 +69,32 @@ struct File {
     http: Option<SocketAddr>,
     admin: Option<AdminArg>,
     public_url: Option<String>,
-    pool: Option<BTreeMap<TemplateName, u32>>,
+    pool: Option<BTreeMap<TemplateName, FilePool>>,
+    pool_memory: Option<String>,
     runtime: Option<RuntimeArg>,
     trust_code: Option<bool>,
     prefix: Option<PathBuf>,
     templates: Option<PathBuf>,
     limits: FileLimits,
+}
+
+/// `5`, `"2..50"`, or `{ min = 2, max = 50 }`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum FilePool {
+    Fixed(u32),
+    Written(String),
+    Between { min: u32, max: u32 },
+}
+
+impl FilePool {
+    fn size(&self) -> anyhow::Result<PoolSize> {
+        Ok(match self {
+            Self::Fixed(size) => size.to_string().parse()?,
+            Self::Written(text) => text.parse()?,
+            Self::Between { min, max } => format!("{min}..{max}").parse()?,
+        })
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -125,9 +147,14 @@ impl UpConfig {
             .map(|url| public_port(url, &domain))
             .transpose()?;
         let pools = if args.pools.is_empty() {
-            file.pool.map_or_else(default_pools, Ok)?
+            file.pool.map_or_else(default_pools, file_pools)?
         } else {
             args.pools.iter().cloned().collect()
+        };
+        let pool_memory = match (args.pool_memory, &file.pool_memory) {
+            (Some(share), _) => share,
+            (None, Some(text)) => text.parse()?,
+            (None, None) => MemoryShare::default(),
         };
         let runtime = match args.runtime.or(file.runtime).unwrap_or(RuntimeArg::Auto) {
             RuntimeArg::Auto => RuntimeChoice::Auto,
@@ -147,6 +174,7 @@ impl UpConfig {
             admin,
             public_port,
             pools,
+            pool_memory,
             runtime,
             trust_code: args.trust_code || file.trust_code.unwrap_or(false),
             prefix: args
@@ -204,11 +232,23 @@ fn read_file(path: &Path) -> anyhow::Result<File> {
         .with_context(|| format!("the configuration file {} is wrong", path.display()))
 }
 
-fn default_pools() -> anyhow::Result<BTreeMap<TemplateName, u32>> {
-    let sizes = [("python", 2), ("node", 2), ("default", 1)];
+fn default_pools() -> anyhow::Result<BTreeMap<TemplateName, PoolSize>> {
+    let sizes = [("python", "2..32"), ("node", "2..32"), ("default", "1..32")];
     sizes
         .into_iter()
-        .map(|(name, size)| Ok((name.parse()?, size)))
+        .map(|(name, size)| Ok((name.parse()?, size.parse()?)))
+        .collect()
+}
+
+fn file_pools(
+    pools: BTreeMap<TemplateName, FilePool>,
+) -> anyhow::Result<BTreeMap<TemplateName, PoolSize>> {
+    pools
+        .into_iter()
+        .map(|(name, pool)| {
+            let size = pool.size().with_context(|| format!("the pool of {name}"))?;
+            Ok((name, size))
+        })
         .collect()
 }
 
@@ -299,9 +339,26 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_s_size_is_written_in_three_ways() {
+        let text = "[pool]\na = 5\nb = '2..50'\nc = { min = 0, max = 3 }\nd = '7..'";
+        let file: File = toml::from_str(text).unwrap();
+        let pools = file_pools(file.pool.unwrap()).unwrap();
+        let sizes: Vec<String> = pools.values().map(ToString::to_string).collect();
+        assert_eq!(sizes, ["5", "2..50", "0..3", "7.."]);
+        for bad in ["a = 10001", "a = '5..2'", "a = { min = 5, max = 2 }"] {
+            let file: File = toml::from_str(&format!("[pool]\n{bad}")).unwrap();
+            let error = file_pools(file.pool.unwrap()).unwrap_err();
+            assert!(format!("{error:#}").contains("the pool of a"), "{error:#}");
+        }
+    }
+
+    #[test]
     fn the_example_file_says_the_defaults() {
         let file: File = toml::from_str(include_str!("../../ops/fleeks.toml")).unwrap();
-        assert_eq!(file.pool.unwrap(), default_pools().unwrap());
+        let pools = file_pools(file.pool.unwrap()).unwrap();
+        assert_eq!(pools, default_pools().unwrap());
+        let share: MemoryShare = file.pool_memory.unwrap().parse().unwrap();
+        assert_eq!(share, MemoryShare::default());
         assert_eq!(
             file.limits.over(Limits::default()).unwrap(),
             Limits::default()

@@ -219,6 +219,7 @@ fn node_config(config: &UpConfig) -> NodeConfig {
         runtime: config.runtime,
         prefix: config.prefix.clone(),
         pools: config.pools.clone(),
+        pool_memory: config.pool_memory,
         template_dir: config.templates.clone(),
         init_binary: INIT,
         limits: config.limits,

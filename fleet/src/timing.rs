@@ -96,6 +96,20 @@ pub const START_LOOK: Duration = Duration::from_millis(500);
 pub const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// After a burst, warm containers are refilled at this pace.
 pub const REFILL_PACE: Duration = Duration::from_millis(20);
+/// A peak of claims counts in full for this long when a pool's size is decided …
+pub const DEMAND_MEMORY: Duration = Duration::from_secs(3600);
+/// … in parts of this length, after which it fades, each time by a quarter.
+pub const DEMAND_SLOT: Duration = Duration::from_secs(300);
+/// How long a refill is taken to last before one was seen.
+pub const REFILL_GUESS: Duration = Duration::from_millis(500);
+/// A refill that took longer counts as this long when a pool's size is decided.
+pub const REFILL_COUNTED: Duration = Duration::from_secs(10);
+/// Between two looks at what the machine has room for, and at surplus warm containers.
+pub const POOL_LOOK: Duration = Duration::from_secs(2);
+/// What warm containers take is measured this often.
+pub const POOL_MEASURE: Duration = Duration::from_secs(10);
+/// A warm container that is claimed answers within this, or counts as dead.
+pub const WARM_ANSWER: Duration = Duration::from_secs(2);
 /// A refill lets starts that somebody waits for go first, but for no longer than this.
 pub const REFILL_YIELD: Duration = Duration::from_secs(2);
 /// A command that names no timeout.
@@ -147,6 +161,10 @@ const _: () = {
     assert!(shorter(START_LOOK, INIT_READY));
     assert!(shorter(DRAIN_LOOK, DRAIN));
     assert!(shorter(REFILL_PACE, REFILL_YIELD));
+    assert!(shorter(DEMAND_SLOT, DEMAND_MEMORY));
+    assert!(shorter(REFILL_GUESS, REFILL_COUNTED));
+    assert!(shorter(POOL_LOOK, POOL_MEASURE));
+    assert!(shorter(WARM_ANSWER, INIT_READY));
     assert!(shorter(REFILL_YIELD, WAKE_DEADLINE));
     assert!(shorter(INIT_CALL, INIT_READY));
     assert!(shorter(INIT_READY, WAKE_DEADLINE));

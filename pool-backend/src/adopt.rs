@@ -33,7 +33,7 @@ use crate::driver::launch::Launcher;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
 use crate::init_client::InitClient;
-use crate::keeper::Warm;
+use crate::keeper::{self, Warm};
 use crate::reconcile;
 use crate::runtime::{ContainerStatus, OciId};
 
@@ -96,6 +96,10 @@ async fn adopt_one(
         tracing::warn!(workspace = %record.id, %error, "a stale snapshot stays");
     }
     let ran = record.state == State::Running || record.state.is_still();
+    if record.claim.is_none() && status.is_some() {
+        // A warm one was lulled; if it is no more, that shows next.
+        drop(engine.launcher.runtime.rouse(&id));
+    }
     let init = match status {
         Some(ContainerStatus::Running) if ran => greet(&record).await,
         Some(ContainerStatus::Paused) if ran => thaw(engine, &record, &id).await,
@@ -110,6 +114,7 @@ async fn adopt_one(
     }
     match (&record.claim, init) {
         (None, Some(init)) => {
+            keeper::lull(engine, &record).await;
             let surplus = match engine.shelves.get(&record.template) {
                 Some(shelf) => shelf.adopt(Warm { record, init }).map(|warm| warm.record),
                 None => Some(record),

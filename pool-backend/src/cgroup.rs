@@ -22,6 +22,12 @@ pub use layout::{Capabilities, Layout, Version};
 
 const TOP: &str = "fleeks";
 const CPU_PERIOD_MICROS: u64 = 100_000;
+/// What all sandboxes weigh together, for each CPU: as two busy threads of the host's, so that
+/// neither they nor the platform starve when both have much to do. (Without, a thousand sandboxes
+/// weigh as one thread.)
+const WEIGHT_PER_CPU: u64 = 2048;
+/// The kernel's own bounds of a weight (version 1).
+const WEIGHTS: std::ops::RangeInclusive<u64> = 2..=262_144;
 
 /// Which limits this machine can apply, without an instance: for the doctor.
 ///
@@ -58,6 +64,24 @@ impl Cgroups {
         format!("/{TOP}/{}/{name}", self.instance)
     }
 
+    /// Makes the level above the containers', with what they weigh together against the rest of
+    /// the machine.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn open(&self) -> io::Result<()> {
+        let cpu = self.layout.controllers().find(|(name, ..)| *name == "cpu");
+        let Some((_, version, mount)) = cpu else {
+            return Ok(());
+        };
+        std::fs::create_dir_all(self.directory(mount, ""))?;
+        if version == Version::Two {
+            self.delegate(mount)?;
+        }
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+        write_weight(&mount.join(TOP), version, WEIGHT_PER_CPU * cpus)
+    }
+
     /// Makes a container's cgroup with its limits, and returns the files into which a process
     /// writes `0` to enter it.
     ///
@@ -92,8 +116,12 @@ impl Cgroups {
                 ("cpu", Version::One) => {
                     set("cpu.cfs_period_us", CPU_PERIOD_MICROS.to_string())?;
                     set("cpu.cfs_quota_us", quota.to_string())?;
+                    write_weight(&directory, version, weight(limits))?;
                 }
-                ("cpu", Version::Two) => set("cpu.max", format!("{quota} {CPU_PERIOD_MICROS}"))?,
+                ("cpu", Version::Two) => {
+                    set("cpu.max", format!("{quota} {CPU_PERIOD_MICROS}"))?;
+                    write_weight(&directory, version, weight(limits))?;
+                }
                 ("pids", _) => set("pids.max", limits.pids.to_string())?,
                 _ => {}
             }
@@ -170,6 +198,19 @@ impl Cgroups {
             drop(freezer.set(false));
         }
         outcome
+    }
+
+    /// Whether a container's processes stand still, or are told to.
+    pub fn is_frozen(&self, name: &str) -> bool {
+        let freezer = self.freezer(name);
+        freezer.is_ok_and(|freezer| freezer.is_told().unwrap_or(false))
+    }
+
+    /// The processes in a container's cgroup; none if there is none.
+    pub fn processes(&self, name: &str) -> Vec<i32> {
+        let hierarchy = self.layout.useful().next();
+        let directory = hierarchy.map(|hierarchy| self.directory(hierarchy, name));
+        directory.map_or_else(Vec::new, |directory| processes_in(&directory))
     }
 
     /// Lets a frozen container's processes go on. Idempotent.
@@ -278,6 +319,23 @@ impl Cgroups {
     }
 }
 
+/// What a container weighs against its neighbours: as much as it may use.
+pub(crate) fn weight(limits: &Limits) -> u64 {
+    (u64::from(limits.cpu_millis) * 1024 / 1000).clamp(*WEIGHTS.start(), *WEIGHTS.end())
+}
+
+/// Written as the controller wants it: version 2 counts from 1 to 10,000, where 100 is usual.
+fn write_weight(directory: &Path, version: Version, weight: u64) -> io::Result<()> {
+    let weight = weight.clamp(*WEIGHTS.start(), *WEIGHTS.end());
+    match version {
+        Version::One => write_limit(&directory.join("cpu.shares"), &weight.to_string()),
+        Version::Two => {
+            let weight = (weight * 100 / 1024).clamp(1, 10_000);
+            write_limit(&directory.join("cpu.weight"), &weight.to_string())
+        }
+    }
+}
+
 /// A limit that this kernel does not know is not set; [`Capabilities`] tells.
 fn write_limit(file: &Path, value: &str) -> io::Result<()> {
     match std::fs::write(file, value) {
@@ -313,21 +371,21 @@ fn remove_one(directory: &Path) -> io::Result<bool> {
 
 /// Sends SIGKILL to the processes of one cgroup; how many there were.
 fn kill_in(directory: &Path) -> usize {
-    let processes = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-    let mut found = 0;
-    for process in processes
-        .lines()
-        .filter_map(|line| line.parse::<i32>().ok())
-    {
-        found += 1;
+    let processes = processes_in(directory);
+    for process in &processes {
         // 0 is a process of another pid namespace; negative would be a group.
-        if process > 0 {
-            let process = nix::unistd::Pid::from_raw(process);
+        if *process > 0 {
+            let process = nix::unistd::Pid::from_raw(*process);
             // Gone meanwhile is as good.
             let _ = nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL);
         }
     }
-    found
+    processes.len()
+}
+
+fn processes_in(directory: &Path) -> Vec<i32> {
+    let text = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
 fn number(file: &Path) -> u64 {

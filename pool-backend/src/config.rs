@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use fleet::id::TemplateName;
 
+pub use crate::pool::room::{BadMemoryShare, MemoryShare};
+pub use crate::pool::{BadPoolSize, PoolSize};
+
 /// The engine's section of the configuration.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
@@ -16,7 +19,9 @@ pub struct NodeConfig {
     /// Where ops/setup unpacked runsc and CRIU (`…/bin/runsc`, `…/bin/criu`, wrappers).
     pub prefix: PathBuf,
     /// Warm containers per template.
-    pub pools: BTreeMap<TemplateName, u32>,
+    pub pools: BTreeMap<TemplateName, PoolSize>,
+    /// How much of the memory all warm containers together may take.
+    pub pool_memory: MemoryShare,
     /// Template files of the operator, added to the built-in ones.
     pub template_dir: Option<PathBuf>,
     /// Bytes of the static PID 1.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fleet::directory::{Directory, DirectoryError, Row};
 use fleet::id::{NodeId, OwnerId, ProjectId, TemplateName};
@@ -23,7 +23,8 @@ use crate::driver::launch::Launcher;
 use crate::driver::{Driver, Handle};
 use crate::error::{Error, ErrorKind};
 use crate::init_client::InitClient;
-use crate::keeper::Shelf;
+use crate::keeper::{Room, Shelf};
+use crate::pool::room::MemoryShare;
 use crate::table::Table;
 use crate::volume_files::VolumeFiles;
 
@@ -40,6 +41,9 @@ pub(crate) struct Engine {
     pub(crate) table: Table,
     /// One for each template.
     pub(crate) shelves: BTreeMap<TemplateName, Arc<Shelf>>,
+    /// How much of the machine's memory warm containers may take, and what that comes to.
+    pub(crate) pool_memory: MemoryShare,
+    pub(crate) room: parking_lot::Mutex<Room>,
     /// Nothing new is begun: no refills, no workspaces.
     pub(crate) resting: CancellationToken,
     /// Everything ends where it stands, as if the process had been killed.
@@ -61,6 +65,7 @@ pub(crate) struct Parts {
     pub(crate) launcher: Launcher,
     pub(crate) store: RecordStore,
     pub(crate) shelves: BTreeMap<TemplateName, Arc<Shelf>>,
+    pub(crate) pool_memory: MemoryShare,
     /// The highest number of a workspace so far.
     pub(crate) last_number: u32,
     pub(crate) freeze_after: Duration,
@@ -76,6 +81,8 @@ impl Engine {
             files: VolumeFiles::new(),
             table: Table::default(),
             shelves: parts.shelves,
+            pool_memory: parts.pool_memory,
+            room: parking_lot::Mutex::default(),
             resting: CancellationToken::new(),
             cancelled: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -130,7 +137,9 @@ impl Engine {
             number: self.next_number.fetch_add(1, Ordering::Relaxed),
             claimed_at: OffsetDateTime::now_utc(),
         };
-        let warm = match self.shelves.get(template) {
+        let began = Instant::now();
+        let shelf = self.shelves.get(template);
+        let warm = match shelf {
             Some(shelf) => shelf.claim(self).await,
             None => None,
         };
@@ -141,8 +150,14 @@ impl Engine {
         // Time as a warm container is not its owner's.
         record.started_at = running.is_some().then_some(claim.claimed_at);
         record.claim = Some(claim);
+        let was_warm = running.is_some();
         match self.settle(record.clone(), running).await {
-            Ok(handle) => Ok((handle, true)),
+            Ok(handle) => {
+                if let Some(shelf) = shelf.filter(|_| was_warm) {
+                    shelf.took(began.elapsed());
+                }
+                Ok((handle, true))
+            }
             Err(error) => {
                 self.scrap_later(record);
                 Err(error)
@@ -211,12 +226,29 @@ impl Engine {
 
     /// Takes away a warm container, or what a failed create left: container, volume, record.
     pub(crate) async fn scrap(&self, mut record: WorkspaceRecord) {
-        // Should this process die in the middle, the next one goes on.
-        record.deleted = true;
-        if let Err(error) = self.save(&record).await {
-            tracing::debug!(workspace = %record.id, %error, "not marked as deleted");
+        // Should this process die in the middle, the next one goes on; what belongs to nobody and
+        // does not run it takes away in any case.
+        if record.claim.is_some() {
+            record.deleted = true;
+            if let Err(error) = self.save(&record).await {
+                tracing::debug!(workspace = %record.id, %error, "not marked as deleted");
+            }
         }
         self.finish_deletion(record).await;
+    }
+
+    /// [`Engine::scrap`] of a warm container when all end: one of a thousand, so without what
+    /// `Network::close` does for all of them at once.
+    pub(crate) async fn scrap_at_the_end(&self, record: WorkspaceRecord) {
+        let id = self.launcher.id_of(&record);
+        let removed = self.launcher.teardown_at_the_end(&id).await;
+        if let Err(error) = removed {
+            tracing::warn!(workspace = %record.id, %error, "a warm container stays");
+            return;
+        }
+        if let Err(error) = self.store.remove_workspace(&record.id).await {
+            tracing::warn!(workspace = %record.id, %error, "a volume stays until the next start");
+        }
     }
 
     /// [`Engine::scrap`] behind the caller's back.

@@ -1,11 +1,14 @@
-//! One task per template that does what its pool says: makes warm containers, hands them out,
-//! and takes them away.
+//! One task per template that does what its pool says: makes warm containers and hands them out.
+//! [`sizer`] says for how many there is room, and takes away what is too many.
 //!
 //! Must never happen here: a decision of how many (that is `pool`'s), or a claimed container
 //! touched.
 
+mod machine;
+mod sizer;
+
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fleet::id::{Generation, TemplateName};
 use fleet::lifecycle::State;
@@ -20,8 +23,10 @@ use crate::driver::turns::{AHEAD, Urgency};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::init_client::InitClient;
-use crate::pool::Pool;
+use crate::pool::room::Wish;
+use crate::pool::{Pool, PoolSize};
 use crate::workspaces::PoolStatus;
+pub(crate) use sizer::{Room, Sizer};
 
 /// A container that runs and belongs to nobody yet.
 pub(crate) struct Warm {
@@ -37,10 +42,10 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    pub(crate) fn new(template: TemplateName, target: u32) -> Self {
+    pub(crate) fn new(template: TemplateName, size: PoolSize) -> Self {
         Self {
             template,
-            pool: Mutex::new(Pool::new(target, Instant::now())),
+            pool: Mutex::new(Pool::new(size, Instant::now())),
             bell: Notify::new(),
         }
     }
@@ -48,26 +53,34 @@ impl Shelf {
     /// A warm container that answers, if there is one. Dead ones on the way are thrown away.
     pub(crate) async fn claim(&self, engine: &Arc<Engine>) -> Option<Warm> {
         loop {
-            let claimed = self.pool.lock().claim();
-            self.bell.notify_one();
-            let warm = claimed?;
-            if let Ok(Ok(())) = timeout(timing::INIT_ATTEMPT, warm.init.ping()).await {
+            let Some(warm) = self.pool.lock().claim() else {
+                self.came(false);
+                return None;
+            };
+            let id = engine.launcher.id_of(&warm.record);
+            let roused = engine.launcher.runtime.rouse(&id).is_ok();
+            if roused && let Ok(Ok(())) = timeout(timing::WARM_ANSWER, warm.init.ping()).await {
+                self.came(true);
                 return Some(warm);
             }
             tracing::warn!(container = %warm.record.container, "a warm container is dead");
-            self.pool.lock().was_dead();
             engine.scrap_later(warm.record);
         }
     }
 
+    fn came(&self, hit: bool) {
+        self.pool.lock().came(hit, Instant::now());
+        self.bell.notify_one();
+    }
+
+    /// A claim that found one took this long, until its workspace was there.
+    pub(crate) fn took(&self, time: Duration) {
+        self.pool.lock().took(time);
+    }
+
     /// A warm container from before this process; given back when there are enough.
     pub(crate) fn adopt(&self, warm: Warm) -> Option<Warm> {
-        let mut pool = self.pool.lock();
-        if pool.is_full() {
-            return Some(warm);
-        }
-        pool.adopt(warm);
-        None
+        self.pool.lock().adopt(warm, Instant::now())
     }
 
     /// Takes out those that `gone` names.
@@ -79,16 +92,38 @@ impl Shelf {
         evicted
     }
 
-    pub(crate) fn status(&self) -> PoolStatus {
-        let pool = self.pool.lock();
-        let (hits, misses) = pool.hits_and_misses();
-        PoolStatus {
-            template: self.template.clone(),
-            target: pool.target(),
-            ready: u32::try_from(pool.ready().len()).unwrap_or(u32::MAX),
-            hits,
-            misses,
+    /// What it would have if there were room.
+    fn wish(&self) -> Wish {
+        self.pool.lock().wish(Instant::now())
+    }
+
+    /// There is room for so many.
+    fn allow(&self, allowed: u32) {
+        if self.pool.lock().allow(allowed, Instant::now()) {
+            self.bell.notify_one();
         }
+    }
+
+    /// Takes out one that is too many.
+    fn surplus(&self) -> Option<Warm> {
+        self.pool.lock().surplus()
+    }
+
+    /// Those that are there, and those on their way.
+    fn warm(&self) -> u32 {
+        self.pool.lock().warm()
+    }
+
+    /// Looks at up to so many of those that are there.
+    fn sample<R>(&self, count: usize, look: impl Fn(&WorkspaceRecord) -> R) -> Vec<R> {
+        let pool = self.pool.lock();
+        let ready = pool.ready().iter().take(count);
+        ready.map(|warm| look(&warm.record)).collect()
+    }
+
+    pub(crate) fn status(&self) -> PoolStatus {
+        let standing = self.pool.lock().standing(Instant::now());
+        PoolStatus::new(self.template.clone(), standing)
     }
 }
 
@@ -110,20 +145,21 @@ pub(crate) async fn keep(engine: Arc<Engine>, shelf: Arc<Shelf>) {
 }
 
 async fn refill(engine: Arc<Engine>, shelf: Arc<Shelf>) {
+    let began = Instant::now();
     match warm_up(&engine, &shelf.template).await {
         Ok(warm) if engine.resting.is_cancelled() => {
-            shelf.pool.lock().failed(Instant::now());
+            shelf.pool.lock().failed("shutting down", Instant::now());
             // A crash leaves it to the next start; an orderly end takes it away.
             if !engine.cancelled.is_cancelled() {
                 engine.scrap(warm.record).await;
             }
         }
-        Ok(warm) => shelf.pool.lock().refilled(warm),
+        Ok(warm) => shelf.pool.lock().refilled(warm, began.elapsed()),
         Err(error) => {
             tracing::warn!(
                 template = %shelf.template, %error, cause = error.cause_text(), "no warm container",
             );
-            shelf.pool.lock().failed(Instant::now());
+            shelf.pool.lock().failed(&error.message, Instant::now());
         }
     }
     shelf.bell.notify_one();
@@ -149,5 +185,14 @@ async fn launch(engine: &Arc<Engine>, record: &mut WorkspaceRecord) -> Result<In
     record.state = State::Running;
     record.started_at = Some(OffsetDateTime::now_utc());
     engine.save(record).await?;
+    lull(engine, record).await;
     Ok(init)
+}
+
+/// Until somebody claims it, it costs no CPU time.
+pub(crate) async fn lull(engine: &Engine, record: &WorkspaceRecord) {
+    let id = engine.launcher.id_of(record);
+    if let Err(error) = engine.launcher.runtime.lull(&id).await {
+        tracing::debug!(container = %record.container, %error, "a warm container stays awake");
+    }
 }

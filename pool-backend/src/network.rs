@@ -249,11 +249,16 @@ impl Network {
                 reason: error.to_string(),
             })?;
         }
-        let patience = Instant::now() + timing::LINKS_GONE;
+        let (mut patience, mut before) = (Instant::now() + timing::LINKS_GONE, usize::MAX);
         loop {
             let left = link::links(&self.host, self.link_prefix().as_str()).await?;
             if left.is_empty() {
                 break;
+            }
+            if left.len() < before {
+                // Of a thousand the last go late.
+                patience = Instant::now() + timing::LINKS_GONE;
+                before = left.len();
             }
             if Instant::now() < patience {
                 tokio::time::sleep(timing::LINKS_POLL).await;

@@ -25,8 +25,9 @@ use crate::driver::Order;
 use crate::driver::launch::{self, Launcher};
 use crate::engine::{self, Engine};
 use crate::error::{Error, ErrorKind};
-use crate::keeper::{self, Shelf};
+use crate::keeper::{self, Shelf, Sizer};
 use crate::network::Network;
+use crate::pool::PoolSize;
 use crate::runtime::{self, RuntimeKind, Settings};
 use crate::snapshot::SnapshotStore;
 use crate::template::Templates;
@@ -35,6 +36,8 @@ use crate::{adopt, idle, reconcile, sweep};
 
 /// Containers that are stopped together on shutdown.
 const STOPPED_AT_ONCE: usize = 8;
+/// Warm ones that are taken away together: little work, and mostly waiting.
+const SCRAPPED_AT_ONCE: usize = 32;
 
 /// See the module. Dropped without [`Node::shutdown`], it leaves its containers running, as a
 /// killed process would; the next start on the same data dir adopts them.
@@ -88,8 +91,9 @@ impl Node {
             .names()
             .into_iter()
             .map(|name| {
-                let target = config.pools.get(&name).copied().unwrap_or(0);
-                (name.clone(), Arc::new(Shelf::new(name, target)))
+                let none = PoolSize::fixed(0);
+                let size = config.pools.get(&name).copied().unwrap_or(none);
+                (name.clone(), Arc::new(Shelf::new(name, size)))
             })
             .collect();
         let launcher = Launcher::new(launch::Parts {
@@ -110,6 +114,7 @@ impl Node {
             launcher,
             store,
             shelves,
+            pool_memory: config.pool_memory,
             last_number: last_number(&records),
             freeze_after: config.freeze_after,
         });
@@ -119,9 +124,11 @@ impl Node {
         Ok(node)
     }
 
-    /// Keepers, reconcile, who puts idle ones to sleep, and the ear for wakes.
+    /// Keepers, who gives them room, reconcile, who puts idle ones to sleep, and the ear for wakes.
     fn begin(&self) {
         let engine = &self.engine;
+        let sizer = Sizer::new(engine);
+        engine.tasks.spawn(sizer.run(Arc::clone(engine)));
         for shelf in engine.shelves.values() {
             let keeper = keeper::keep(Arc::clone(engine), Arc::clone(shelf));
             engine.tasks.spawn(keeper);
@@ -164,7 +171,9 @@ impl Node {
             .flat_map(|shelf| shelf.evict(|_| true))
             .collect();
         stream::iter(warm)
-            .for_each_concurrent(STOPPED_AT_ONCE, |warm| engine.scrap(warm.record))
+            .for_each_concurrent(SCRAPPED_AT_ONCE, |warm| {
+                engine.scrap_at_the_end(warm.record)
+            })
             .await;
         engine.tasks.close();
         // Refills underway and deletions; drivers end with the token only.

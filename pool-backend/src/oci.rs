@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::cgroup;
 use crate::runtime::{ContainerSpec, RuntimeKind};
 
 /// PID 1 inside.
@@ -239,6 +240,7 @@ fn resources(spec: &ContainerSpec, plan: &Plan) -> Value {
         "cpu": {
             "period": CPU_PERIOD_MICROS,
             "quota": u64::from(limits.cpu_millis) * CPU_PERIOD_MICROS / 1000,
+            "shares": cgroup::weight(limits),
         },
         "pids": { "limit": limits.pids },
     })

@@ -1,21 +1,44 @@
 //! The warm containers of one template, as a pure account: how many there should be, how many
 //! are ready or on their way, and when the next may be started. `keeper` does what it says.
 //!
+//! How many: as many as would have been enough lately ([`demand`]), within the operator's
+//! [`PoolSize`] and what the machine has room for ([`room`]).
+//!
 //! Claims are last in, first out: the container warmed last has the warmest pages, and the ones
 //! below it rest undisturbed.
 //!
 //! Must never happen here: I/O, a clock read, a container started.
 
+mod demand;
+mod pace;
+pub(crate) mod room;
+#[cfg(test)]
+mod simulation;
+mod size;
+
 use std::time::{Duration, Instant};
 
 use fleet::timing;
 
-/// Refills that may start at once after a burst of claims; then one each `timing::REFILL_PACE`.
-const BURST: u32 = 64;
+use self::demand::Demand;
+use self::pace::{Breaker, Tokens};
+use self::room::Wish;
+pub use pace::Broken;
+pub(crate) use pace::back_off;
+pub use size::{BadPoolSize, PoolSize};
+
+/// Warm containers of one template, at most.
+pub const MOST: u32 = 10_000;
+/// Claims whose time is remembered.
+const TIMES: usize = 512;
 
 /// See the module. `T` is a warm container.
 #[derive(Debug)]
 pub(crate) struct Pool<T> {
+    size: PoolSize,
+    /// What there is room for.
+    allowed: u32,
+    demand: Demand,
     target: u32,
     ready: Vec<T>,
     refilling: u32,
@@ -23,6 +46,8 @@ pub(crate) struct Pool<T> {
     misses: u64,
     tokens: Tokens,
     breaker: Breaker,
+    claim_times: Vec<Duration>,
+    next_time: usize,
 }
 
 /// What to do now.
@@ -34,40 +59,84 @@ pub(crate) struct Plan {
     pub again: Option<Duration>,
 }
 
+/// How a pool stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub size: PoolSize,
+    pub target: u32,
+    pub ready: u32,
+    pub refilling: u32,
+    pub hits: u64,
+    pub misses: u64,
+    /// More were wished for than there is room for.
+    pub short_of_room: bool,
+    pub claim_p95: Option<Duration>,
+    pub refill: Duration,
+    pub broken: Option<Broken>,
+}
+
 impl<T> Pool<T> {
-    pub(crate) fn new(target: u32, now: Instant) -> Self {
+    pub(crate) fn new(size: PoolSize, now: Instant) -> Self {
         Self {
-            target,
+            size,
+            allowed: size.max,
+            demand: Demand::new(now),
+            target: size.min,
             ready: Vec::new(),
             refilling: 0,
             hits: 0,
             misses: 0,
             tokens: Tokens::full(now),
             breaker: Breaker::default(),
+            claim_times: Vec::new(),
+            next_time: 0,
         }
     }
 
-    /// Hands one out, the youngest first, and counts a hit or a miss.
+    /// What it would have if there were room.
+    pub(crate) fn wish(&mut self, now: Instant) -> Wish {
+        Wish {
+            least: self.size.min,
+            wanted: self.size.within(self.demand.wanted(now)),
+        }
+    }
+
+    /// There is room for so many; the target follows. True if it is another than before.
+    pub(crate) fn allow(&mut self, allowed: u32, now: Instant) -> bool {
+        self.allowed = allowed;
+        let target = self.wish(now).wanted.min(allowed);
+        std::mem::replace(&mut self.target, target) != target
+    }
+
+    /// Hands one out, the youngest first.
     pub(crate) fn claim(&mut self) -> Option<T> {
-        let claimed = self.ready.pop();
-        match claimed {
-            Some(_) => self.hits += 1,
-            None => self.misses += 1,
-        }
-        claimed
+        self.ready.pop()
     }
 
-    /// What a claim handed out was dead: it was no hit after all.
-    pub(crate) fn was_dead(&mut self) {
-        self.hits = self.hits.saturating_sub(1);
+    /// Somebody came for a container, and got one at once or not.
+    pub(crate) fn came(&mut self, hit: bool, now: Instant) {
+        match hit {
+            true => self.hits += 1,
+            false => self.misses += 1,
+        }
+        self.demand.came(now);
+        self.allow(self.allowed, now);
+    }
+
+    /// A claim that was a hit took this long.
+    pub(crate) fn took(&mut self, time: Duration) {
+        match self.claim_times.get_mut(self.next_time) {
+            Some(old) => *old = time,
+            None => self.claim_times.push(time),
+        }
+        self.next_time = (self.next_time + 1) % TIMES;
     }
 
     /// How many refills to start, given that at most `concurrent` may be on their way.
     pub(crate) fn plan(&mut self, now: Instant, concurrent: u32) -> Plan {
-        let have = u32::try_from(self.ready.len()).unwrap_or(u32::MAX);
         let missing = self
             .target
-            .saturating_sub(have.saturating_add(self.refilling));
+            .saturating_sub(self.count().saturating_add(self.refilling));
         let room = concurrent.saturating_sub(self.refilling);
         let wanted = missing.min(room);
         if wanted == 0 {
@@ -97,26 +166,33 @@ impl<T> Pool<T> {
     }
 
     /// A refill arrived.
-    pub(crate) fn refilled(&mut self, warm: T) {
+    pub(crate) fn refilled(&mut self, warm: T, took: Duration) {
         self.refilling = self.refilling.saturating_sub(1);
         self.breaker.succeeded();
+        self.demand.refilled(took);
         self.ready.push(warm);
     }
 
     /// A refill failed.
-    pub(crate) fn failed(&mut self, now: Instant) {
+    pub(crate) fn failed(&mut self, reason: &str, now: Instant) {
         self.refilling = self.refilling.saturating_sub(1);
-        self.breaker.failed(now);
+        self.breaker.failed(reason, now);
     }
 
-    /// One that was there before this process: back into the pool.
-    pub(crate) fn adopt(&mut self, warm: T) {
+    /// One that was there before this process: back into the pool, if it may ever be as large.
+    pub(crate) fn adopt(&mut self, warm: T, now: Instant) -> Option<T> {
+        if self.count() >= self.size.max {
+            return Some(warm);
+        }
         self.ready.insert(0, warm);
+        self.demand.found(self.count(), now);
+        self.allow(self.allowed, now);
+        None
     }
 
-    /// Whether one more than wanted is there.
-    pub(crate) fn is_full(&self) -> bool {
-        self.ready.len() as u64 >= u64::from(self.target)
+    /// Takes out one that is too many, the oldest first.
+    pub(crate) fn surplus(&mut self) -> Option<T> {
+        (self.count() > self.target).then(|| self.ready.remove(0))
     }
 
     /// Takes out those that `gone` names.
@@ -124,186 +200,42 @@ impl<T> Pool<T> {
         self.ready.extract_if(.., |warm| gone(warm)).collect()
     }
 
-    pub(crate) fn target(&self) -> u32 {
-        self.target
-    }
-
     pub(crate) fn ready(&self) -> &[T] {
         &self.ready
     }
 
-    pub(crate) fn hits_and_misses(&self) -> (u64, u64) {
-        (self.hits, self.misses)
+    /// Those that are there, and those on their way.
+    pub(crate) fn warm(&self) -> u32 {
+        self.count().saturating_add(self.refilling)
     }
-}
 
-/// A token bucket over refills: a burst of claims is answered by a burst of refills, a flood of
-/// them by a steady pace.
-#[derive(Debug)]
-struct Tokens {
-    left: u32,
-    since: Instant,
-}
-
-impl Tokens {
-    fn full(now: Instant) -> Self {
-        Self {
-            left: BURST,
-            since: now,
+    pub(crate) fn standing(&mut self, now: Instant) -> Standing {
+        Standing {
+            size: self.size,
+            target: self.target,
+            ready: self.count(),
+            refilling: self.refilling,
+            hits: self.hits,
+            misses: self.misses,
+            short_of_room: self.wish(now).wanted > self.allowed,
+            claim_p95: percentile_95(&self.claim_times),
+            refill: self.demand.refill(),
+            broken: self.breaker.broken(now),
         }
     }
 
-    fn take(&mut self, wanted: u32, now: Instant) -> u32 {
-        let pace = timing::REFILL_PACE;
-        let earned = now.saturating_duration_since(self.since).as_nanos() / pace.as_nanos();
-        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-        if earned >= BURST - self.left {
-            self.left = BURST;
-            self.since = now;
-        } else {
-            self.left += earned;
-            self.since += pace * earned;
-        }
-        let taken = wanted.min(self.left);
-        self.left -= taken;
-        taken
+    fn count(&self) -> u32 {
+        u32::try_from(self.ready.len()).unwrap_or(u32::MAX)
     }
 }
 
-/// Failures in a row open it for a time that doubles.
-#[derive(Debug, Default)]
-struct Breaker {
-    failures: u32,
-    closed_at: Option<Instant>,
-}
-
-impl Breaker {
-    fn failed(&mut self, now: Instant) {
-        // Those that were on their way when the first one failed count once.
-        if self.wait(now).is_some() {
-            return;
-        }
-        self.failures = self.failures.saturating_add(1);
-        self.closed_at = Some(now + back_off(self.failures));
-    }
-
-    fn succeeded(&mut self) {
-        *self = Self::default();
-    }
-
-    fn wait(&self, now: Instant) -> Option<Duration> {
-        let closed_at = self.closed_at?;
-        (closed_at > now).then(|| closed_at - now)
-    }
-
-    fn is_trying(&self) -> bool {
-        self.failures > 0
-    }
-}
-
-/// The pause after the n-th failure in a row, n from 1.
-pub(crate) fn back_off(failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    (timing::START_BACKOFF * 2_u32.pow(doublings)).min(timing::START_BACKOFF_MAX)
+/// By nearest rank: one that was really measured.
+fn percentile_95(times: &[Duration]) -> Option<Duration> {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    let rank = (times.len() * 95).div_ceil(100);
+    times.get(rank.saturating_sub(1)).copied()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn fills_up_and_rests() {
-        let now = Instant::now();
-        let mut pool = Pool::new(5, now);
-        let first = pool.plan(now, 2);
-        assert_eq!((first.start, first.again), (2, None));
-        assert_eq!(pool.plan(now, 2).start, 0);
-        pool.refilled(1);
-        pool.refilled(2);
-        assert_eq!(pool.plan(now, 10).start, 3);
-        for n in 3..6 {
-            pool.refilled(n);
-        }
-        assert_eq!(
-            pool.plan(now, 10),
-            Plan {
-                start: 0,
-                again: None
-            }
-        );
-        assert!(pool.is_full());
-        assert_eq!(pool.claim(), Some(5));
-        assert_eq!(pool.claim(), Some(4));
-        assert_eq!(pool.plan(now, 10).start, 2);
-    }
-
-    #[test]
-    fn counts_hits_and_misses() {
-        let mut pool = Pool::new(1, Instant::now());
-        assert_eq!(pool.claim(), None);
-        pool.adopt('a');
-        assert_eq!(pool.claim(), Some('a'));
-        assert_eq!(pool.hits_and_misses(), (1, 1));
-    }
-
-    #[test]
-    fn failures_back_off_then_one_is_tried_alone() {
-        let mut now = Instant::now();
-        let mut pool: Pool<()> = Pool::new(8, now);
-        assert_eq!(pool.plan(now, 4).start, 4);
-        for _ in 0..4 {
-            pool.failed(now);
-        }
-        let plan = pool.plan(now, 4);
-        assert_eq!((plan.start, plan.again), (0, Some(timing::START_BACKOFF)));
-        now += timing::START_BACKOFF;
-        assert_eq!(pool.plan(now, 4).start, 1);
-        assert_eq!(pool.plan(now, 4).start, 0);
-        pool.failed(now);
-        assert_eq!(pool.plan(now, 4).again, Some(timing::START_BACKOFF * 2));
-        now += timing::START_BACKOFF * 2;
-        assert_eq!(pool.plan(now, 4).start, 1);
-        pool.refilled(());
-        assert_eq!(pool.plan(now, 4).start, 4);
-    }
-
-    #[test]
-    fn back_off_is_bounded() {
-        assert_eq!(back_off(1), timing::START_BACKOFF);
-        assert_eq!(back_off(u32::MAX), timing::START_BACKOFF_MAX);
-    }
-
-    proptest! {
-        /// Whatever happens in whatever order: never more than the target and never more at
-        /// once than allowed, and a pool left alone fills up.
-        #[test]
-        fn never_too_many_and_always_full_in_the_end(
-            target in 0_u32..200,
-            steps in prop::collection::vec(0_u8..4, 0..300),
-        ) {
-            let mut now = Instant::now();
-            let mut pool = Pool::new(target, now);
-            let mut underway = 0_u32;
-            for step in steps {
-                match step {
-                    0 => { pool.claim(); }
-                    1 => underway += pool.plan(now, 3).start,
-                    2 if underway > 0 => { underway -= 1; pool.refilled(()); }
-                    3 if underway > 0 => { underway -= 1; pool.failed(now); }
-                    _ => now += Duration::from_millis(7),
-                }
-                prop_assert!(underway <= 3);
-                prop_assert!(pool.ready().len() as u32 + underway <= target);
-            }
-            for _ in 0..10_000 {
-                let plan = pool.plan(now, 3);
-                underway += plan.start;
-                if underway > 0 { underway -= 1; pool.refilled(()); }
-                else if let Some(again) = plan.again { now += again; }
-                else { break }
-            }
-            prop_assert_eq!(pool.ready().len() as u32, target);
-        }
-    }
-}
+mod tests;

@@ -25,7 +25,7 @@ use fleet::lifecycle::{ApiStatus, State};
 
 pub use life::MAX_EXTENSION;
 pub use types::{
-    ByteStream, Command, FileInfo, FileKind, Job, Lifecycle, Page, PoolStatus, Summary,
+    ByteStream, Command, FileInfo, FileKind, Job, Lifecycle, Page, PoolRoom, PoolStatus, Summary,
     WriteOptions,
 };
 
@@ -154,6 +154,15 @@ impl Workspaces {
     pub fn pools(&self) -> Vec<PoolStatus> {
         let shelves = self.node.engine().shelves.values();
         shelves.map(|shelf| shelf.status()).collect()
+    }
+
+    /// For how many warm containers there is room.
+    pub fn pool_room(&self) -> PoolRoom {
+        let room = *self.node.engine().room.lock();
+        PoolRoom {
+            containers: room.containers,
+            memory_each: room.memory_each,
+        }
     }
 
     fn workspace(&self, handle: Arc<Handle>) -> Workspace {

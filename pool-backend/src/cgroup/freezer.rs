@@ -30,6 +30,19 @@ impl Freezer {
             .and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes()))
     }
 
+    /// Whether processes stand, or are about to.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn is_told(&self) -> io::Result<bool> {
+        let (file, running) = match self.version {
+            Version::One => ("freezer.state", "THAWED"),
+            Version::Two => ("cgroup.freeze", "0"),
+        };
+        let text = std::fs::read_to_string(self.directory.join(file))?;
+        Ok(text.trim() != running)
+    }
+
     /// Whether every process stands.
     ///
     /// # Errors

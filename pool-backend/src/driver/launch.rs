@@ -292,6 +292,17 @@ impl Launcher {
         released.map_err(no_network)
     }
 
+    /// Kills it and takes away what the runtime has of it; its network goes with all others', see
+    /// [`Network::close`].
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub(crate) async fn teardown_at_the_end(&self, id: &OciId) -> Result<(), Error> {
+        self.runtime.remove(id).await.map_err(not_removed)?;
+        self.owned.remove(id);
+        Ok(())
+    }
+
     pub(crate) async fn status(&self, id: &OciId) -> Result<ContainerStatus, RuntimeError> {
         self.runtime.status(id).await
     }

@@ -33,11 +33,16 @@ pub struct OciProgram {
     root: HostRoot,
 }
 
-/// What both programs print about a container, as far as we read it.
+/// What runsc writes down about a container, as far as we read it.
 #[derive(Debug, Deserialize)]
-struct State {
-    id: String,
+struct SandboxState {
     status: String,
+    sandbox: Sandbox,
+}
+
+#[derive(Debug, Deserialize)]
+struct Sandbox {
+    pid: i32,
 }
 
 impl OciProgram {
@@ -58,6 +63,7 @@ impl OciProgram {
         std::fs::create_dir_all(&state).map_err(io("make the runtime's directory"))?;
         let bundles = Bundles::open(own_dir.join("bundles")).map_err(io("make the bundles"))?;
         let cgroups = Cgroups::detect(settings.instance.clone()).map_err(io("look at cgroups"))?;
+        cgroups.open().map_err(io("make the cgroup of all"))?;
         let resolvers = settings.resolvers;
         let root_dir = runtime_dir.join("rootfs").join("host");
         let root = tokio::task::spawn_blocking(move || HostRoot::make(root_dir, &resolvers))
@@ -168,67 +174,57 @@ impl OciProgram {
         result
     }
 
-    /// See [`super::Runtime::status`].
-    ///
-    /// # Errors
-    /// [`RuntimeError`].
-    pub async fn status(&self, id: &OciId) -> Result<ContainerStatus, RuntimeError> {
-        let action = "ask for a container's state";
-        let mut command = self.command(None);
-        command.arg("state").arg(id.as_str());
-        let output = command::run(command, action, Capture::Both).await?;
-        if output.status.success() {
-            let state: State = parse(action, &output.stdout)?;
-            return Ok(status_of(&state.status));
+    /// See [`super::Runtime::status`]. Costs some file reads: the programs themselves would be a
+    /// fork, and `runsc` asks the sandbox, which does not answer while it is lulled.
+    pub fn status(&self, id: &OciId) -> ContainerStatus {
+        let processes = self.cgroups.processes(id.as_str());
+        let known = match self.kind {
+            RuntimeKind::Runc => None,
+            RuntimeKind::Runsc => self.sandbox(id),
+        };
+        let alive = match &known {
+            // Its helpers may outlive it for a moment.
+            Some(known) => processes.contains(&known.sandbox.pid),
+            None => !processes.is_empty(),
+        };
+        if !alive {
+            return match self.bundles.path(id).exists() {
+                true => ContainerStatus::Stopped,
+                false => ContainerStatus::Absent,
+            };
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        let unknown = ["does not exist", "file does not exist", "not found"];
-        if !unknown.iter().any(|text| said.contains(text)) {
-            return Err(command::failed(action, &output, ""));
+        let paused = match &known {
+            Some(known) => known.status == "paused",
+            None => self.kind == RuntimeKind::Runc && self.cgroups.is_frozen(id.as_str()),
+        };
+        match paused {
+            true => ContainerStatus::Paused,
+            false => ContainerStatus::Running,
         }
-        Ok(if self.bundles.path(id).exists() {
-            ContainerStatus::Stopped
-        } else {
-            ContainerStatus::Absent
-        })
+    }
+
+    /// What runsc wrote down about a container.
+    fn sandbox(&self, id: &OciId) -> Option<SandboxState> {
+        let file = format!("{id}_sandbox:{id}.state");
+        let text = std::fs::read(self.state.join(file)).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// See [`super::Runtime::list`].
-    ///
-    /// # Errors
-    /// [`RuntimeError`].
-    pub async fn list(&self) -> Result<Vec<(OciId, ContainerStatus)>, RuntimeError> {
-        let action = "list containers";
-        // Before the program is asked: what it starts meanwhile is then in its answer.
-        let mut leftovers = self.bundles.list(&self.instance);
+    pub fn list(&self) -> Vec<(OciId, ContainerStatus)> {
+        let mut ids = self.bundles.list(&self.instance);
         let cgroups = self.cgroups.list();
-        leftovers.extend(
-            cgroups
-                .iter()
-                .filter_map(|name| OciId::of(&self.instance, name)),
-        );
-        let mut command = self.command(None);
-        command.args(["list", "--format=json"]);
-        let output = command::run(command, action, Capture::Both).await?;
-        if !output.status.success() {
-            return Err(command::failed(action, &output, ""));
-        }
-        let states: Option<Vec<State>> = parse(action, &output.stdout)?;
-        let mut known: Vec<(OciId, ContainerStatus)> = states
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|state| {
-                let id = OciId::of(&self.instance, &state.id)?;
-                Some((id, status_of(&state.status)))
+        let cgroups = cgroups.iter();
+        ids.extend(cgroups.filter_map(|name| OciId::of(&self.instance, name)));
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into_iter()
+            .map(|id| match self.status(&id) {
+                // A cgroup without a bundle is something that `remove` would take away.
+                ContainerStatus::Absent => (id, ContainerStatus::Stopped),
+                status => (id, status),
             })
-            .collect();
-        known.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        for id in leftovers {
-            if let Err(place) = known.binary_search_by(|(known, _)| known.cmp(&id)) {
-                known.insert(place, (id, ContainerStatus::Stopped));
-            }
-        }
-        Ok(known)
+            .collect()
     }
 
     /// See [`super::Runtime::usage`].
@@ -250,7 +246,7 @@ impl OciProgram {
             .kill(id.as_str())
             .await
             .map_err(io("kill a container"))?;
-        self.forget(id).await?;
+        self.forget(id).map_err(io("delete a container's state"))?;
         self.cgroups
             .remove(id.as_str())
             .await
@@ -258,24 +254,18 @@ impl OciProgram {
         self.bundles.remove(id).map_err(io("remove a bundle"))
     }
 
-    /// Makes the program forget a container whose processes are dead.
-    async fn forget(&self, id: &OciId) -> Result<(), RuntimeError> {
-        if self.kind == RuntimeKind::Runsc {
-            // `runsc delete` waits until somebody reaped the sandbox, seconds where process 1 is
-            // slow at that. Beyond its processes a sandbox is a few files.
-            return remove_named(&self.state, id.as_str()).map_err(|source| RuntimeError::Io {
-                context: "delete a container's state",
-                source,
-            });
+    /// Makes the program forget a container whose processes are dead: beyond those and its cgroup
+    /// it is a few files. (`runsc delete` waits until somebody reaped the sandbox, seconds where
+    /// process 1 is slow at that; `runc delete` costs as much CPU as a start, and a thousand of
+    /// them a minute at shutdown.)
+    fn forget(&self, id: &OciId) -> std::io::Result<()> {
+        match self.kind {
+            RuntimeKind::Runsc => remove_named(&self.state, id.as_str()),
+            RuntimeKind::Runc => match std::fs::remove_dir_all(self.state.join(id.as_str())) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
         }
-        let action = "delete a container";
-        let mut command = self.command(None);
-        command.args(["delete", "--force", id.as_str()]);
-        let output = command::run(command, action, Capture::Both).await?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(command::failed(action, &output, ""))
     }
 
     /// See [`super::Runtime::close`].
@@ -297,23 +287,4 @@ fn remove_named(directory: &Path, part: &str) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn parse<T: serde::de::DeserializeOwned>(
-    action: &'static str,
-    text: &[u8],
-) -> Result<T, RuntimeError> {
-    serde_json::from_slice(text).map_err(|error| RuntimeError::Failed {
-        action,
-        output: format!("the answer makes no sense: {error}"),
-    })
-}
-
-fn status_of(text: &str) -> ContainerStatus {
-    match text {
-        "creating" | "created" => ContainerStatus::Created,
-        "running" => ContainerStatus::Running,
-        "paused" | "pausing" => ContainerStatus::Paused,
-        _ => ContainerStatus::Stopped,
-    }
 }

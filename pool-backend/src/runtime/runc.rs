@@ -69,11 +69,11 @@ impl Runtime for Runc {
     }
 
     async fn status(&self, id: &OciId) -> Result<ContainerStatus, RuntimeError> {
-        self.program.status(id).await
+        Ok(self.program.status(id))
     }
 
     async fn list(&self) -> Result<Vec<(OciId, ContainerStatus)>, RuntimeError> {
-        self.program.list().await
+        Ok(self.program.list())
     }
 
     async fn usage(&self, id: &OciId) -> Result<Usage, RuntimeError> {

@@ -126,11 +126,11 @@ impl Runtime for Runsc {
     }
 
     async fn status(&self, id: &OciId) -> Result<ContainerStatus, RuntimeError> {
-        self.program.status(id).await
+        Ok(self.program.status(id))
     }
 
     async fn list(&self) -> Result<Vec<(OciId, ContainerStatus)>, RuntimeError> {
-        self.program.list().await
+        Ok(self.program.list())
     }
 
     async fn usage(&self, id: &OciId) -> Result<Usage, RuntimeError> {
@@ -139,6 +139,22 @@ impl Runtime for Runsc {
 
     async fn remove(&self, id: &OciId) -> Result<(), RuntimeError> {
         self.program.remove(id).await
+    }
+
+    async fn lull(&self, id: &OciId) -> Result<(), RuntimeError> {
+        let frozen = self.program.cgroups.freeze(id.as_str()).await;
+        frozen.map_err(|source| RuntimeError::Io {
+            context: "lull a container",
+            source,
+        })
+    }
+
+    fn rouse(&self, id: &OciId) -> Result<(), RuntimeError> {
+        let thawed = self.program.cgroups.thaw(id.as_str());
+        thawed.map_err(|source| RuntimeError::Io {
+            context: "rouse a container",
+            source,
+        })
     }
 
     async fn pause(&self, id: &OciId) -> Result<(), RuntimeError> {

@@ -99,7 +99,7 @@ impl OciProgram {
         let mut command = self.command(None);
         command.args([verb, id.as_str()]);
         let output = command::run(command, verb, Capture::Both).await?;
-        if output.status.success() || self.status(id).await? == wanted {
+        if output.status.success() || self.status(id) == wanted {
             return Ok(());
         }
         Err(command::failed(verb, &output, ""))

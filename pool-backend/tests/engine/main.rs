@@ -16,6 +16,7 @@ mod door;
 mod files;
 mod life;
 mod numbers;
+mod pools;
 mod rig;
 mod sleep;
 mod trouble;

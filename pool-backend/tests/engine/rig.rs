@@ -11,17 +11,41 @@ use fleet::directory::{Directory as _, WakeBegun, WakeCause};
 use fleet::id::{InstanceId, OwnerId};
 use fleet::instance::DataDir;
 use futures_util::{StreamExt as _, stream};
-use pool_backend::config::{Limits, NodeConfig, RuntimeChoice};
+use pool_backend::config::{Limits, MemoryShare, NodeConfig, PoolSize, RuntimeChoice};
 use pool_backend::node::Node;
-use pool_backend::workspaces::{ByteStream, Command, Job, Summary, WriteOptions};
+use pool_backend::workspaces::{ByteStream, Command, Job, PoolStatus, Summary, WriteOptions};
 use pool_backend::{Error, Workspace, Workspaces};
 
 /// Longest wait for a condition.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Which pools a rig's node keeps.
+#[derive(Clone, Default)]
+pub struct Pools {
+    sizes: Vec<(&'static str, PoolSize)>,
+    memory: MemoryShare,
+}
+
+impl Pools {
+    /// As on the command line: `("default", "2..50")`.
+    pub fn of(sizes: &[(&'static str, &str)]) -> Self {
+        let sizes = sizes
+            .iter()
+            .map(|(name, size)| (*name, size.parse().unwrap()));
+        Self {
+            sizes: sizes.collect(),
+            memory: MemoryShare::default(),
+        }
+    }
+
+    pub fn within(self, memory: MemoryShare) -> Self {
+        Self { memory, ..self }
+    }
+}
+
 pub struct Rig {
     home: tempfile::TempDir,
-    pools: Vec<(&'static str, u32)>,
+    pools: Pools,
     freeze_after: Duration,
     node: Option<Arc<Node>>,
     pub directory: Arc<LocalDirectory>,
@@ -31,26 +55,37 @@ pub struct Rig {
 
 impl Rig {
     pub async fn new(pools: &[(&'static str, u32)]) -> Self {
+        let sizes = pools
+            .iter()
+            .map(|(name, size)| (*name, PoolSize::fixed(*size)));
+        Self::with_pools(Pools {
+            sizes: sizes.collect(),
+            memory: MemoryShare::default(),
+        })
+        .await
+    }
+
+    pub async fn with_pools(pools: Pools) -> Self {
         Self::make(pools, fleet::timing::FREEZE_AFTER).await
     }
 
     /// Who freezes what nobody used for this long.
     pub async fn with_freeze_after(freeze_after: Duration) -> Self {
-        Self::make(&[], freeze_after).await
+        Self::make(Pools::default(), freeze_after).await
     }
 
-    async fn make(pools: &[(&'static str, u32)], freeze_after: Duration) -> Self {
+    async fn make(pools: Pools, freeze_after: Duration) -> Self {
         log();
         let home = tempfile::tempdir().unwrap();
         let data = DataDir::open(&home.path().join("data")).unwrap();
         let instance = data.instance().clone();
         let directory = Arc::new(LocalDirectory::new(data.node().clone()));
-        let mut config = config(home.path(), pools);
+        let mut config = config(home.path(), &pools);
         config.freeze_after = freeze_after;
         let node = Node::start(config, data, directory.clone()).await.unwrap();
         Self {
             home,
-            pools: pools.to_vec(),
+            pools,
             freeze_after,
             node: Some(node),
             directory,
@@ -97,6 +132,19 @@ impl Rig {
                 .any(|pool| pool.template.as_str() == template && pool.ready == pool.target)
         })
         .await;
+    }
+
+    /// How the pool of `template` stands.
+    pub fn pool(&self, template: &str) -> PoolStatus {
+        let pools = self.workspaces().pools().into_iter();
+        pools
+            .filter(|pool| pool.template.as_str() == template)
+            .next()
+            .unwrap()
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.home.path().join("data")
     }
 
     /// Ends the node as a kill -9 would, and starts another one on the same data dir.
@@ -182,7 +230,7 @@ impl Drop for Rig {
             runtime.block_on(async {
                 let data = open_when_free(&home.join("data")).await;
                 let directory = Arc::new(LocalDirectory::new(data.node().clone()));
-                let node = Node::start(config(&home, &[]), data, directory)
+                let node = Node::start(config(&home, &Pools::default()), data, directory)
                     .await
                     .unwrap();
                 node.shutdown().await;
@@ -196,10 +244,9 @@ impl Drop for Rig {
     }
 }
 
-fn config(home: &Path, pools: &[(&str, u32)]) -> NodeConfig {
-    let pools = pools
-        .iter()
-        .map(|(name, target)| (name.parse().unwrap(), *target));
+fn config(home: &Path, pools: &Pools) -> NodeConfig {
+    let sizes = pools.sizes.iter();
+    let sizes = sizes.map(|(name, size)| (name.parse().unwrap(), *size));
     let runtime = match std::env::var("FLEEKS_TEST_RUNTIME").as_deref() {
         Ok("runsc") => RuntimeChoice::Runsc,
         _ => RuntimeChoice::Runc,
@@ -208,7 +255,8 @@ fn config(home: &Path, pools: &[(&str, u32)]) -> NodeConfig {
         data_dir: home.join("data"),
         runtime,
         prefix: std::env::var_os("FLEEKS_PREFIX").map_or("/opt/fleeks".into(), PathBuf::from),
-        pools: pools.collect(),
+        pools: sizes.collect(),
+        pool_memory: pools.memory,
         template_dir: None,
         init_binary: init_binary(),
         limits: Limits {
