@@ -154,7 +154,7 @@ impl Engine {
         match self.settle(record.clone(), running).await {
             Ok(handle) => {
                 if let Some(shelf) = shelf.filter(|_| was_warm) {
-                    shelf.took(began.elapsed());
+                    shelf.took(self, began.elapsed());
                 }
                 Ok((handle, true))
             }

@@ -52,15 +52,19 @@ impl Shelf {
 
     /// A warm container that answers, if there is one. Dead ones on the way are thrown away.
     pub(crate) async fn claim(&self, engine: &Arc<Engine>) -> Option<Warm> {
+        let came = |hit| {
+            engine.launcher.metrics.pools.came(&self.template, hit);
+            self.came(hit);
+        };
         loop {
             let Some(warm) = self.pool.lock().claim() else {
-                self.came(false);
+                came(false);
                 return None;
             };
             let id = engine.launcher.id_of(&warm.record);
             let roused = engine.launcher.runtime.rouse(&id).is_ok();
             if roused && let Ok(Ok(())) = timeout(timing::WARM_ANSWER, warm.init.ping()).await {
-                self.came(true);
+                came(true);
                 return Some(warm);
             }
             tracing::warn!(container = %warm.record.container, "a warm container is dead");
@@ -74,7 +78,8 @@ impl Shelf {
     }
 
     /// A claim that found one took this long, until its workspace was there.
-    pub(crate) fn took(&self, time: Duration) {
+    pub(crate) fn took(&self, engine: &Engine, time: Duration) {
+        engine.launcher.metrics.pools.claimed(&self.template, time);
         self.pool.lock().took(time);
     }
 
@@ -146,6 +151,7 @@ pub(crate) async fn keep(engine: Arc<Engine>, shelf: Arc<Shelf>) {
 
 async fn refill(engine: Arc<Engine>, shelf: Arc<Shelf>) {
     let began = Instant::now();
+    let metrics = &engine.launcher.metrics.pools;
     match warm_up(&engine, &shelf.template).await {
         Ok(warm) if engine.resting.is_cancelled() => {
             shelf.pool.lock().failed("shutting down", Instant::now());
@@ -154,11 +160,16 @@ async fn refill(engine: Arc<Engine>, shelf: Arc<Shelf>) {
                 engine.scrap(warm.record).await;
             }
         }
-        Ok(warm) => shelf.pool.lock().refilled(warm, began.elapsed()),
+        Ok(warm) => {
+            let took = began.elapsed();
+            metrics.refilled(&shelf.template, Some(took));
+            shelf.pool.lock().refilled(warm, took);
+        }
         Err(error) => {
             tracing::warn!(
                 template = %shelf.template, %error, cause = error.cause_text(), "no warm container",
             );
+            metrics.refilled(&shelf.template, None);
             shelf.pool.lock().failed(&error.message, Instant::now());
         }
     }

@@ -3,6 +3,8 @@
 //! Must never happen here: a label whose values nobody can list beforehand, or anything that a
 //! workspace waits for.
 
+mod pools;
+
 use std::fmt;
 use std::sync::Weak;
 use std::time::Instant;
@@ -24,6 +26,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
 use crate::snapshot::Tally;
+pub(crate) use pools::PoolMetrics;
 
 /// Upper ends of a step's buckets, in seconds: from a thaw to the wake's deadline.
 const STEP_BUCKETS: [f64; 13] = [
@@ -62,6 +65,8 @@ pub(crate) enum Outcome {
 /// See the module. Clones count together.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
+    /// Of pools.
+    pub(crate) pools: PoolMetrics,
     wakes: Family<Labels<2>, Counter>,
     steps: Timed,
     failures: Family<Labels<2>, Counter>,
@@ -74,6 +79,7 @@ impl Metrics {
     /// All at zero. At most `restores_limit` restores are meant to go on at once.
     pub(crate) fn new(restores_limit: usize) -> Self {
         let metrics = Self {
+            pools: PoolMetrics::new(),
             wakes: Family::default(),
             steps: Family::new_with_constructor(|| Histogram::new(STEP_BUCKETS)),
             failures: Family::default(),
@@ -88,6 +94,7 @@ impl Metrics {
 
     /// Into `registry`, with what is read from `engine` whenever it is asked.
     pub(crate) fn register(&self, registry: &mut Registry, engine: Weak<Engine>) {
+        self.pools.register(registry, Weak::clone(&engine));
         registry.register(
             "wakes",
             "Workspaces that somebody needed while they did not run",

@@ -4,6 +4,7 @@
 //! that is dropped instead is taken down by force. A world whose test process died is cleared
 //! away by the next run (see `plot`).
 
+use std::fmt;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -61,13 +62,20 @@ pub struct Ready {
 /// How to start a world.
 pub struct Builder {
     runtime: Runtime,
-    pools: Vec<(&'static str, u32)>,
+    pools: Vec<(&'static str, String)>,
+    pool_memory: Option<&'static str>,
 }
 
 impl Builder {
-    /// Warm containers of a template, in place of the defaults.
-    pub fn pool(mut self, template: &'static str, count: u32) -> Self {
-        self.pools.push((template, count));
+    /// Warm containers of a template, in place of the defaults: 5, or "2..50".
+    pub fn pool(mut self, template: &'static str, size: impl fmt::Display) -> Self {
+        self.pools.push((template, size.to_string()));
+        self
+    }
+
+    /// How much of the memory warm containers may take, in place of the default.
+    pub fn pool_memory(mut self, share: &'static str) -> Self {
+        self.pool_memory = Some(share);
         self
     }
 
@@ -77,6 +85,7 @@ impl Builder {
         let mut world = World {
             runtime: self.runtime,
             pools: self.pools,
+            pool_memory: self.pool_memory,
             plot,
             child: None,
             ready: None,
@@ -89,7 +98,8 @@ impl Builder {
 /// See the module.
 pub struct World {
     runtime: Runtime,
-    pools: Vec<(&'static str, u32)>,
+    pools: Vec<(&'static str, String)>,
+    pool_memory: Option<&'static str>,
     plot: Plot,
     child: Option<Child>,
     ready: Option<Ready>,
@@ -101,6 +111,7 @@ impl World {
         Builder {
             runtime,
             pools: Vec::new(),
+            pool_memory: None,
         }
     }
 
@@ -208,6 +219,9 @@ impl World {
         command.args(["--runtime", self.runtime.name(), "--prefix", &prefix()]);
         for (template, count) in &self.pools {
             command.arg("--pool").arg(format!("{template}={count}"));
+        }
+        if let Some(share) = self.pool_memory {
+            command.args(["--pool-memory", share]);
         }
         command.arg("--ready-file").arg(&ready_file);
         command

@@ -136,11 +136,9 @@ impl Rig {
 
     /// How the pool of `template` stands.
     pub fn pool(&self, template: &str) -> PoolStatus {
-        let pools = self.workspaces().pools().into_iter();
-        pools
-            .filter(|pool| pool.template.as_str() == template)
-            .next()
-            .unwrap()
+        let mut pools = self.workspaces().pools().into_iter();
+        let found = pools.find(|pool| pool.template.as_str() == template);
+        found.unwrap()
     }
 
     pub fn data(&self) -> PathBuf {
