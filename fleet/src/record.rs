@@ -56,6 +56,9 @@ pub struct WorkspaceRecord {
     /// Lifecycle settings of the SDK.
     #[serde(default)]
     pub lifecycle: LifecycleSettings,
+    /// When it was used; written now and then, not with each use.
+    #[serde(default)]
+    pub activity: Option<ActivityRecord>,
     /// Deleted: the volume is being removed; finish that on start.
     #[serde(default)]
     pub deleted: bool,
@@ -121,6 +124,17 @@ impl Default for LifecycleSettings {
             keep_alive: false,
         }
     }
+}
+
+/// When a workspace was used, as far as a restart of its node is to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivityRecord {
+    /// Used then, and perhaps later by up to `timing::ACTIVITY_RECORDED`.
+    #[serde(with = "time::serde::rfc3339")]
+    pub last_at: OffsetDateTime,
+    /// Extended: it is not idle before this.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub extended_to: Option<OffsetDateTime>,
 }
 
 /// From what a workspace was woken.

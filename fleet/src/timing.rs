@@ -118,6 +118,11 @@ pub const EXECUTE_DEFAULT: Duration = Duration::from_secs(30);
 pub const RECONCILE: Duration = Duration::from_secs(60);
 /// Nobody used a workspace for this long and it computes nothing: its processes are frozen.
 pub const FREEZE_AFTER: Duration = Duration::from_secs(60);
+/// Uses that a restart of the node may forget: a record is written again when the last use that it
+/// knows is older than the last one by this.
+pub const ACTIVITY_RECORDED: Duration = Duration::from_secs(300);
+/// What has run for its longest time and is still used is ended all the same after this.
+pub const OVERDUE: Duration = Duration::from_secs(60);
 /// Between two looks for idle workspaces.
 pub const IDLE_LOOK: Duration = Duration::from_secs(5);
 /// Whoever asks for hibernation waits this long for the requests that are being answered.
@@ -179,6 +184,7 @@ const _: () = {
     assert!(shorter(LINGER, DRAIN));
     assert!(shorter(START_BACKOFF, START_BACKOFF_MAX));
     assert!(shorter(IDLE_LOOK, FREEZE_AFTER));
+    assert!(shorter(IDLE_LOOK, ACTIVITY_RECORDED));
     assert!(shorter(HIBERNATE_POLL, HIBERNATE_PATIENCE));
     assert!(HIBERNATE_PATIENCE.as_secs() + RUNTIME_COMMAND.as_secs() < API_DEADLINE.as_secs());
 };

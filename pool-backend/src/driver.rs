@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 pub(crate) use handle::{Done, Entry, Handle, Identity, Order, Status};
 pub(crate) use wake::ensure_running;
 
+use self::activity::Activity;
 use self::gate::Gate;
 use self::turns::Urgency;
 use crate::engine::Engine;
@@ -80,7 +81,9 @@ impl Driver {
         };
         let gate = running.map(|init| new_gate(engine, &record, init));
         let settings = record.lifecycle.clone();
-        let (handle, orders) = Handle::new(identity, status, settings, gate);
+        let activity = record.activity.as_ref();
+        let activity = activity.map_or_else(Activity::new, Activity::recorded);
+        let (handle, orders) = Handle::new(identity, status, settings, activity, gate);
         let driver = Self {
             engine: Arc::clone(engine),
             handle: Arc::clone(&handle),
@@ -129,6 +132,9 @@ impl Driver {
                 }
                 Order::Configure(settings, done) => {
                     let _ = done.send(self.configure(settings).await);
+                }
+                Order::Remember(done) => {
+                    let _ = done.send(self.save().await);
                 }
                 Order::Check(generation, answer) => {
                     let _ = answer.send(self.is_alive(generation).await);
@@ -278,7 +284,7 @@ impl Driver {
 
     async fn configure(&mut self, settings: LifecycleSettings) -> Result<(), Error> {
         let before = std::mem::replace(&mut self.record.lifecycle, settings.clone());
-        if let Err(error) = self.engine.save(&self.record).await {
+        if let Err(error) = self.save().await {
             self.record.lifecycle = before;
             return Err(error);
         }
@@ -289,6 +295,12 @@ impl Driver {
             tracing::warn!(workspace = %id, %error, "the directory does not know of auto_wake");
         }
         Ok(())
+    }
+
+    /// The record, with what is known of its uses.
+    async fn save(&mut self) -> Result<(), Error> {
+        self.record.activity = Some(self.handle.activity.record());
+        self.engine.save(&self.record).await
     }
 
     async fn is_alive(&mut self, generation: Generation) -> bool {
@@ -361,7 +373,7 @@ impl Driver {
     async fn change(&mut self, event: Event, gate: Option<Arc<Gate>>) -> Result<(), Error> {
         let before = self.step(event)?;
         let next = self.record.state;
-        if let Err(error) = self.engine.save(&self.record).await {
+        if let Err(error) = self.save().await {
             if matches!(next, State::Running) || event == Event::Committed {
                 self.record.state = before;
                 return Err(error);

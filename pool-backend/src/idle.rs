@@ -54,7 +54,7 @@ pub(crate) enum Decision {
 }
 
 impl Facts {
-    /// None while it has no container. `busy` is for who measures it to fill in.
+    /// None while it has no container. Whether it is `busy` is as last measured.
     pub(crate) fn of(handle: &Handle) -> Option<Self> {
         let (status, gate) = (handle.status(), handle.gate()?);
         let frozen = match status.state {
@@ -71,7 +71,7 @@ impl Facts {
             up: up.unwrap_or_default(),
             in_flight: inside.in_flight,
             attached: inside.attached,
-            busy: false,
+            busy: handle.is_busy(),
             extension_left: handle.activity.extension_left(),
             heartbeat_left: handle.activity.heartbeat_left(),
         })
@@ -89,16 +89,19 @@ pub(crate) fn decide(
     freeze_after: Duration,
     facts: &Facts,
 ) -> Decision {
-    if facts.in_flight > 0 {
-        return Decision::Nothing;
-    }
-    if overdue(settings, facts) {
+    if let Some(by) = overdue(settings, facts) {
         return match settings.idle_action {
+            // A longest time is one for those, too, who are never alone.
+            _ if facts.in_flight > 0 && by >= timing::OVERDUE => Decision::Stop,
+            _ if facts.in_flight > 0 => Decision::Nothing,
             IdleAction::Hibernate => Decision::Hibernate,
             IdleAction::Shutdown | IdleAction::KeepAlive => Decision::Stop,
         };
     }
-    if never_idles(settings) || facts.attached > 0 || !facts.extension_left.is_zero() {
+    if facts.in_flight > 0 || never_idles(settings) || is_watched(settings, facts) {
+        return Decision::Nothing;
+    }
+    if !facts.extension_left.is_zero() {
         return Decision::Nothing;
     }
     if facts.idle >= timeout(settings) {
@@ -115,9 +118,15 @@ pub(crate) fn decide(
     Decision::Nothing
 }
 
+/// Whether its longest uptime is over.
+pub(crate) fn is_overdue(settings: &LifecycleSettings, facts: &Facts) -> bool {
+    overdue(settings, facts).is_some()
+}
+
 /// Until its `idle_action`, or its longest uptime; none if neither will come as things are.
 pub(crate) fn time_left(settings: &LifecycleSettings, facts: &Facts) -> Option<Duration> {
-    let idle = (!never_idles(settings)).then(|| {
+    let idles = !never_idles(settings) && !is_watched(settings, facts);
+    let idle = idles.then(|| {
         let left = timeout(settings).saturating_sub(facts.idle);
         left.max(facts.extension_left)
     });
@@ -139,7 +148,7 @@ pub(crate) fn kept_awake_by(settings: &LifecycleSettings, facts: &Facts) -> Vec<
     let requests = format!("{} requests are being answered", facts.in_flight);
     because(facts.in_flight > 0, requests);
     let attached = format!("{} websockets or event streams are open", facts.attached);
-    because(facts.attached > 0, attached);
+    because(is_watched(settings, facts), attached);
     let extended = facts.extension_left.as_secs();
     because(
         extended > 0,
@@ -159,13 +168,19 @@ fn never_idles(settings: &LifecycleSettings) -> bool {
     settings.keep_alive || settings.idle_action == IdleAction::KeepAlive
 }
 
+/// Somebody's websocket or event stream is open, and its owner counts visits.
+fn is_watched(settings: &LifecycleSettings, facts: &Facts) -> bool {
+    facts.attached > 0 && settings.keep_alive_on_preview
+}
+
 fn longest(settings: &LifecycleSettings) -> Option<Duration> {
     let hours = settings.max_duration_hours?;
     Some(Duration::from_secs(u64::from(hours) * 3600))
 }
 
-fn overdue(settings: &LifecycleSettings, facts: &Facts) -> bool {
-    longest(settings).is_some_and(|longest| facts.up >= longest)
+/// By how much it has run for longer than it may.
+fn overdue(settings: &LifecycleSettings, facts: &Facts) -> Option<Duration> {
+    facts.up.checked_sub(longest(settings)?)
 }
 
 #[cfg(test)]

@@ -108,7 +108,14 @@ impl Snapshot {
 
     /// What it takes on disk.
     pub fn bytes(&self) -> u64 {
-        self.manifest.files.iter().map(|file| file.size).sum()
+        self.manifest.bytes()
+    }
+}
+
+impl Manifest {
+    /// What its images take on disk.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
     }
 }
 

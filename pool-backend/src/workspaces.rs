@@ -25,8 +25,8 @@ use fleet::lifecycle::{ApiStatus, State};
 
 pub use life::MAX_EXTENSION;
 pub use types::{
-    ByteStream, Command, FileInfo, FileKind, Job, Lifecycle, Page, PoolRoom, PoolStatus, Summary,
-    WriteOptions,
+    ByteStream, Command, FileInfo, FileKind, Job, Lifecycle, Page, PoolRoom, PoolStatus,
+    SnapshotGlance, Summary, WriteOptions,
 };
 
 /// All workspaces of this node. Cheap to clone.

@@ -14,6 +14,7 @@ mod hosts;
 mod isolation;
 mod operators;
 mod owners;
+mod sleep;
 mod stage;
 mod streams;
 
@@ -62,6 +63,15 @@ fn stories() -> Vec<Story> {
         own!(durable::many_kills).soak(),
         own!(durable::down_takes_everything_away),
         calm!(durable::one_platform_per_data_dir),
+        calm!(sleep::the_sdk_steers_a_life),
+        calm!(sleep::a_background_job_survives),
+        own!(sleep::a_learning_agent_forgets_nothing),
+        calm!(sleep::a_visit_wakes_what_sleeps),
+        calm!(sleep::what_may_not_be_woken_says_so),
+        calm!(sleep::visits_count_if_their_owner_says_so),
+        own!(sleep::a_crash_forgets_no_settings),
+        own!(sleep::a_dozen_wake_at_once),
+        own!(sleep::a_hundred_wake_at_once).soak(),
         own!(operators::metrics_tell_what_happened),
         calm!(isolation::no_way_to_neighbours_host_or_metadata),
         calm!(isolation::nothing_of_the_host_is_seen),

@@ -110,7 +110,15 @@ async fn show(
     Path(container_id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let workspace = find(&state, &caller, &container_id)?;
-    Ok(Json(status(&workspace.lifecycle())))
+    let mut answer = status(&workspace.lifecycle());
+    if let Some(snapshot) = workspace.snapshot().await {
+        answer["snapshot"] = json!({
+            "generation": snapshot.generation,
+            "size_bytes": snapshot.bytes,
+            "created_at": Stamp(snapshot.created_at),
+        });
+    }
+    Ok(Json(answer))
 }
 
 /// What was not sent stays as it was.
@@ -201,7 +209,9 @@ async fn extend_timeout(
     let workspace = find(&state, &caller, &container_id)?;
     let most = MAX_EXTENSION.as_secs() / 60;
     let minutes = within("additional_minutes", body.additional_minutes, 1..=most)?;
-    let added = workspace.extend_timeout(Duration::from_secs(minutes * 60));
+    let more = Duration::from_secs(minutes * 60);
+    let extending = workspace.clone();
+    let added = detached(async move { extending.extend_timeout(more).await }).await?;
     let added = added.as_secs().div_ceil(60);
     let lifecycle = workspace.lifecycle();
     let settings = &lifecycle.settings;

@@ -34,6 +34,7 @@ fn record(generation: u64) -> WorkspaceRecord {
         started_at: Some(OffsetDateTime::UNIX_EPOCH),
         woken: None,
         lifecycle: LifecycleSettings::default(),
+        activity: None,
         deleted: false,
     }
 }

@@ -1,13 +1,19 @@
 //! When a workspace was last used, and until when it counts as used.
 //!
-//! Times that decide are monotonic: a machine whose clock is set does not put anybody to sleep.
+//! Times that decide are monotonic: a machine whose clock is set does not put anybody to sleep. Only
+//! what a restart is to remember goes by the clock, because nothing else outlives it.
 //!
 //! Must never happen here: a decision.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use fleet::record::ActivityRecord;
+use fleet::timing;
 use time::OffsetDateTime;
+
+/// No record extends further: the longest time-out and the longest extension.
+const MAX_EXTENDED: Duration = Duration::from_secs(8 * 24 * 3600);
 
 /// See the module.
 pub(crate) struct Activity {
@@ -20,26 +26,70 @@ pub(crate) struct Activity {
     extended_to: AtomicU64,
     /// A client that sends heartbeats is expected until then.
     heartbeat_to: AtomicU64,
+    /// The last use that the record knows, in milliseconds of the Unix epoch.
+    recorded: AtomicI64,
 }
 
 impl Activity {
     /// Used just now.
     pub(crate) fn new() -> Self {
-        let activity = Self {
-            since: Instant::now(),
-            used: AtomicU64::new(0),
-            used_at: AtomicI64::new(0),
-            extended_to: AtomicU64::new(0),
-            heartbeat_to: AtomicU64::new(0),
-        };
+        let activity = Self::idle_for(Duration::ZERO);
         activity.touch();
         activity
     }
 
+    /// As the record says, which may not know of the last uses: it counts as used as late as that
+    /// can be.
+    pub(crate) fn recorded(record: &ActivityRecord) -> Self {
+        let now = OffsetDateTime::now_utc();
+        // A time in the future is a clock that was set.
+        let since = |at: OffsetDateTime| Duration::try_from(now - at).unwrap_or_default();
+        let idle = since(record.last_at).saturating_sub(timing::ACTIVITY_RECORDED);
+        let activity = Self::idle_for(idle);
+        let last = unix_millis(record.last_at.min(now));
+        activity.used_at.store(last, Ordering::Relaxed);
+        activity.recorded.store(last, Ordering::Relaxed);
+        if let Some(to) = record.extended_to {
+            let left = Duration::try_from(to - now).unwrap_or_default();
+            let to = activity.now() + millis(left.min(MAX_EXTENDED));
+            activity.extended_to.store(to, Ordering::Relaxed);
+        }
+        activity
+    }
+
+    fn idle_for(idle: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            since: now.checked_sub(idle).unwrap_or(now),
+            used: AtomicU64::new(0),
+            used_at: AtomicI64::new(0),
+            extended_to: AtomicU64::new(0),
+            heartbeat_to: AtomicU64::new(0),
+            recorded: AtomicI64::new(0),
+        }
+    }
+
+    /// For the record, which knows from then on.
+    pub(crate) fn record(&self) -> ActivityRecord {
+        let last = self.used_at.load(Ordering::Relaxed);
+        self.recorded.store(last, Ordering::Relaxed);
+        let left = self.extension_left();
+        ActivityRecord {
+            last_at: self.last(),
+            extended_to: (!left.is_zero()).then(|| OffsetDateTime::now_utc() + left),
+        }
+    }
+
+    /// Whether the record knows too little of its uses.
+    pub(crate) fn is_unrecorded(&self) -> bool {
+        let (used, known) = (&self.used_at, &self.recorded);
+        let behind = used.load(Ordering::Relaxed) - known.load(Ordering::Relaxed);
+        u64::try_from(behind).is_ok_and(|behind| behind >= millis(timing::ACTIVITY_RECORDED))
+    }
+
     /// Somebody uses it.
     pub(crate) fn touch(&self) {
-        let now = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let now = unix_millis(OffsetDateTime::now_utc());
         self.used_at.store(now, Ordering::Relaxed);
         self.used.store(self.now(), Ordering::Relaxed);
     }
@@ -99,6 +149,10 @@ impl Activity {
     }
 }
 
+fn unix_millis(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 4)
 }
@@ -125,6 +179,43 @@ mod tests {
         let added = activity.extend(30 * MINUTE, 480 * MINUTE, limit);
         assert!(added >= 419 * MINUTE, "{added:?}");
         about(activity.extension_left(), 510 * MINUTE);
+    }
+
+    #[test]
+    fn a_restart_remembers_uses_and_extensions() {
+        let now = OffsetDateTime::now_utc();
+        let hour = 60 * MINUTE;
+        let record = ActivityRecord {
+            last_at: now - hour,
+            extended_to: Some(now + 2 * hour),
+        };
+        let activity = Activity::recorded(&record);
+        assert_eq!(
+            activity.last().unix_timestamp(),
+            record.last_at.unix_timestamp()
+        );
+        // It may have been used a little after that.
+        about(hour - timing::ACTIVITY_RECORDED, activity.idle());
+        about(activity.extension_left(), 2 * hour);
+        assert!(!activity.is_unrecorded());
+        activity.touch();
+        assert!(activity.idle() < MINUTE && activity.is_unrecorded());
+        about(activity.extension_left(), 2 * hour);
+        let again = activity.record();
+        assert!(again.last_at > record.last_at && !activity.is_unrecorded());
+        let drift = again.extended_to.unwrap() - record.extended_to.unwrap();
+        assert!(drift.abs() < MINUTE, "{drift}");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_puts_nobody_to_sleep() {
+        let record = ActivityRecord {
+            last_at: OffsetDateTime::now_utc() + 60 * MINUTE,
+            extended_to: None,
+        };
+        let activity = Activity::recorded(&record);
+        assert!(activity.idle() < MINUTE);
+        assert!(activity.last() <= OffsetDateTime::now_utc());
     }
 
     #[test]

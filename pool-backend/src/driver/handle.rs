@@ -4,6 +4,7 @@
 //! Must never happen here: a change of state. The driver makes those, through [`Handle::publish`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fleet::directory::WakeCause;
@@ -79,6 +80,8 @@ pub(crate) enum Order {
     Hibernate(Done),
     /// Live by these settings from now on.
     Configure(LifecycleSettings, Done),
+    /// Its uses so far are to outlive a restart.
+    Remember(Done),
     /// Away with it, volume and all.
     Delete(Done),
     /// Somebody found that this generation does not answer: is it alive?
@@ -96,6 +99,8 @@ pub(crate) struct Handle {
     mailbox: mpsc::Sender<Order>,
     pub(crate) preview_port: PreviewPort,
     pub(crate) activity: Activity,
+    /// It computed when that was last measured, and nobody asked for it.
+    busy: AtomicBool,
     settings: ArcSwap<LifecycleSettings>,
     /// What of ours wants it to run, though it does not yet.
     wanted_by: Mutex<Option<WakeCause>>,
@@ -116,6 +121,7 @@ impl Handle {
         identity: Identity,
         status: Status,
         settings: LifecycleSettings,
+        activity: Activity,
         gate: Option<Arc<Gate>>,
     ) -> (Arc<Self>, mpsc::Receiver<Order>) {
         let (mailbox, orders) = mpsc::channel(MAILBOX);
@@ -125,7 +131,8 @@ impl Handle {
             gate: ArcSwapOption::new(gate),
             mailbox,
             preview_port: PreviewPort::default(),
-            activity: Activity::new(),
+            activity,
+            busy: AtomicBool::new(false),
             settings: ArcSwap::from_pointee(settings),
             wanted_by: Mutex::default(),
         };
@@ -147,6 +154,16 @@ impl Handle {
     /// The state alone.
     pub(crate) fn state(&self) -> State {
         self.status.borrow().state
+    }
+
+    /// Whether it computes, as last measured.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Whoever measures it says so.
+    pub(crate) fn measured(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
     }
 
     /// For the account of who wakes workspaces; the first one counts.

@@ -130,6 +130,7 @@ impl Launcher {
             started_at: None,
             woken: None,
             lifecycle: LifecycleSettings::default(),
+            activity: None,
             deleted: false,
         };
         let made = self

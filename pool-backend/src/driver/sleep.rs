@@ -162,7 +162,7 @@ impl Driver {
             self.thaw().await;
             // Whatever a failed commit left of a record that says otherwise.
             if error.kind != ErrorKind::Conflict
-                && let Err(error) = self.engine.save(&self.record).await
+                && let Err(error) = self.save().await
             {
                 tracing::warn!(workspace = %self.handle.id(), %error, "the record may be wrong");
             }

@@ -11,7 +11,7 @@ use fleet::timing;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Decision, Facts, decide};
+use super::{Decision, Facts, decide, is_overdue};
 use crate::driver::{Handle, Order};
 use crate::engine::Engine;
 use crate::error::ErrorKind;
@@ -51,6 +51,10 @@ pub(crate) async fn run(engine: Arc<Engine>) {
         seen.retain(|id, _| engine.table.by_id(id).is_some());
         let mut decided = Vec::new();
         for handle in handles {
+            if handle.activity.is_unrecorded() {
+                // Whether it could be recorded is seen at the next look.
+                engine.tasks.spawn(remember(Arc::clone(&handle)));
+            }
             let entry = seen.entry(handle.id().clone()).or_default();
             match look(&engine, &handle, entry).await {
                 Decision::Nothing => {}
@@ -70,6 +74,12 @@ pub(crate) async fn run(engine: Arc<Engine>) {
     }
 }
 
+async fn remember(handle: Arc<Handle>) {
+    if let Err(error) = handle.order(Order::Remember).await {
+        tracing::debug!(workspace = %handle.id(), %error, "when it was used is not recorded");
+    }
+}
+
 async fn look(engine: &Engine, handle: &Handle, seen: &mut Seen) -> Decision {
     let Some(facts) = Facts::of(handle) else {
         *seen = Seen::default();
@@ -79,14 +89,12 @@ async fn look(engine: &Engine, handle: &Handle, seen: &mut Seen) -> Decision {
         return Decision::Nothing;
     }
     let settings = handle.settings();
-    let decision = decide(&settings, engine.freeze_after, &facts);
     let idling = !facts.frozen && facts.idle >= engine.freeze_after / 2;
-    if !idling {
-        return decision;
-    }
     // Measured from early on, so that it is known when it matters.
-    let busy = is_busy(engine, handle, seen).await;
-    decide(&settings, engine.freeze_after, &Facts { busy, ..facts })
+    let busy = idling && is_busy(engine, handle, seen).await;
+    handle.measured(busy);
+    let facts = Facts { busy, ..facts };
+    decide(&settings, engine.freeze_after, &facts)
 }
 
 /// Whether it has computed since it fell idle; unknown counts as yes.

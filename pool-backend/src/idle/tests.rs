@@ -52,14 +52,34 @@ proptest! {
     #[test]
     fn nobody_inside_is_put_to_sleep(settings in settings(), mut facts in facts()) {
         facts.in_flight = 1;
-        prop_assert_eq!(decide(&settings, FREEZE, &facts), Decision::Nothing);
+        let expected = match overdue(&settings, &facts) {
+            Some(by) if by >= timing::OVERDUE => Decision::Stop,
+            _ => Decision::Nothing,
+        };
+        prop_assert_eq!(decide(&settings, FREEZE, &facts), expected);
+    }
+
+    #[test]
+    fn whose_time_is_up_ends_whoever_uses_it(settings in settings(), mut facts in facts()) {
+        prop_assume!(longest(&settings).is_some());
+        facts.up = longest(&settings).unwrap_or_default() + timing::OVERDUE;
+        let decision = decide(&settings, FREEZE, &facts);
+        prop_assert!(matches!(decision, Decision::Hibernate | Decision::Stop), "{decision:?}");
+    }
+
+    #[test]
+    fn visits_do_not_count_where_their_owner_says_so(settings in settings(), facts in facts()) {
+        let settings = LifecycleSettings { keep_alive_on_preview: false, ..settings };
+        let alone = Facts { attached: 0, ..facts };
+        prop_assert_eq!(decide(&settings, FREEZE, &facts), decide(&settings, FREEZE, &alone));
+        prop_assert_eq!(time_left(&settings, &facts), time_left(&settings, &alone));
     }
 
     #[test]
     fn who_is_kept_alive_ends_only_of_age(settings in settings(), facts in facts()) {
         let settings = LifecycleSettings { keep_alive: true, ..settings };
         let decision = decide(&settings, FREEZE, &facts);
-        prop_assert!(decision == Decision::Nothing || overdue(&settings, &facts));
+        prop_assert!(decision == Decision::Nothing || is_overdue(&settings, &facts));
         let unlimited = LifecycleSettings { max_duration_hours: None, ..settings };
         prop_assert_eq!(decide(&unlimited, FREEZE, &facts), Decision::Nothing);
         prop_assert_eq!(time_left(&unlimited, &facts), None);

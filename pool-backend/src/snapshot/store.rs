@@ -149,6 +149,17 @@ impl SnapshotStore {
         found.await.ok().flatten()
     }
 
+    /// What the highest complete one says of itself; its images are not looked at.
+    pub async fn glance(&self, workspace: &WorkspaceId) -> Option<Manifest> {
+        let generation = self.highest(workspace).await?;
+        let (parent, workspace) = (self.of(workspace), workspace.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            let directory = named(&parent, generation, State::Complete);
+            manifest::read(&directory, &workspace, generation).ok()
+        });
+        reading.await.ok().flatten()
+    }
+
     /// Puts a snapshot aside that a restore showed to be bad.
     ///
     /// # Errors

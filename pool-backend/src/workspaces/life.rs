@@ -10,7 +10,7 @@ use fleet::record::LifecycleSettings;
 use fleet::timing;
 use tokio::time::Instant;
 
-use super::{Lifecycle, Summary, Workspace};
+use super::{Lifecycle, SnapshotGlance, Summary, Workspace};
 use crate::driver::{self, Order};
 use crate::error::{Error, ErrorKind};
 use crate::idle;
@@ -110,11 +110,30 @@ impl Workspace {
         }
     }
 
-    /// It idles out this much later than it would have. Returns how much was added. Not
-    /// remembered across a restart of the node.
-    pub fn extend_timeout(&self, more: Duration) -> Duration {
+    /// It idles out this much later than it would have, also if its node restarts. Returns how much
+    /// was added.
+    ///
+    /// # Errors
+    /// As [`Workspace::configure_lifecycle`]; then it may be forgotten.
+    pub async fn extend_timeout(&self, more: Duration) -> Result<Duration, Error> {
         let timeout = idle::timeout(&self.handle.settings());
-        self.handle.activity.extend(timeout, more, MAX_EXTENSION)
+        let added = self.handle.activity.extend(timeout, more, MAX_EXTENSION);
+        self.handle.order(Order::Remember).await?;
+        Ok(added)
+    }
+
+    /// What it would be woken from; none while it is not hibernated.
+    pub async fn snapshot(&self) -> Option<SnapshotGlance> {
+        if self.handle.state() != State::Hibernated {
+            return None;
+        }
+        let snapshots = &self.engine().launcher.snapshots;
+        let manifest = snapshots.glance(self.handle.id()).await?;
+        Some(SnapshotGlance {
+            generation: manifest.generation,
+            bytes: manifest.bytes(),
+            created_at: manifest.created_at,
+        })
     }
 
     /// How it stands, and what becomes of it when nobody uses it.

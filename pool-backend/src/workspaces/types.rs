@@ -50,6 +50,17 @@ pub struct Lifecycle {
     pub idles_out_in: Option<Duration>,
 }
 
+/// A snapshot, as its owner sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "plain")]
+pub struct SnapshotGlance {
+    /// Of which it is.
+    pub generation: Generation,
+    /// On disk.
+    pub bytes: u64,
+    pub created_at: OffsetDateTime,
+}
+
 /// One page of a list.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "plain")]
