@@ -9,8 +9,11 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use data_encoding::BASE64;
+use fleet::id::JobId;
 use init_protocol::JobStatus;
 use pool_backend::Workspace;
+use pool_backend::init_client::Captured;
 use pool_backend::workspaces::{Command, Job};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -163,6 +166,8 @@ struct JobQuery {
     project_id: Option<String>,
     status: Option<String>,
     tail_lines: Option<String>,
+    stdout_from: Option<String>,
+    stderr_from: Option<String>,
 }
 
 impl JobQuery {
@@ -226,7 +231,11 @@ async fn output(
         1..=10_000_000,
     )?;
     let workspace = query.workspace(&state, &caller)?;
-    let job = workspace.job(&job_in_path(&job_id)?).await?;
+    let id = job_in_path(&job_id)?;
+    if query.stdout_from.is_some() || query.stderr_from.is_some() {
+        return since(&workspace, &id, &query).await;
+    }
+    let job = workspace.job(&id).await?;
     Ok(Json(json!({
         "job_id": job.id,
         "project_id": project_of(&workspace),
@@ -234,6 +243,36 @@ async fn output(
         "exit_code": job.exit_code,
         "stdout": tail(&job.stdout, lines),
         "stderr": tail(&job.stderr, lines),
+    })))
+}
+
+/// What came after what the caller has, byte for byte: for who follows a job.
+async fn since(
+    workspace: &Workspace,
+    id: &JobId,
+    query: &JobQuery,
+) -> Result<Json<Value>, Problem> {
+    let from = |name, value: &Option<String>| number(name, value.as_deref(), 0, 0..=u64::MAX);
+    let stdout_from = from("stdout_from", &query.stdout_from)?;
+    let stderr_from = from("stderr_from", &query.stderr_from)?;
+    let (job, output) = workspace.job_and_output(id).await?;
+    let shown = |captured: &Captured, from| {
+        let part = captured.since(from);
+        json!({
+            "base64": BASE64.encode(part.bytes),
+            "next": part.next,
+            "skipped": part.skipped,
+        })
+    };
+    Ok(Json(json!({
+        "job_id": job.id,
+        "project_id": project_of(workspace),
+        "status": status_word(job.status),
+        "exit_code": job.exit_code,
+        "since": {
+            "stdout": shown(&output.stdout, stdout_from),
+            "stderr": shown(&output.stderr, stderr_from),
+        },
     })))
 }
 

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use fleet::id::TemplateName;
-use fleet::lifecycle::ApiStatus;
+use fleet::lifecycle::{ApiStatus, State as Life};
 use pool_backend::workspaces::Summary;
 use pool_backend::{ErrorKind, Workspace};
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,8 @@ struct WorkspaceInfo {
     preview_url_http: Option<String>,
     websocket_url: String,
     db_project_id: u32,
+    lifecycle_state: Life,
+    last_activity_at: Stamp,
 }
 
 impl WorkspaceInfo {
@@ -63,6 +65,8 @@ impl WorkspaceInfo {
             preview_url_http: public.preview_http(&summary.slug),
             websocket_url: public.websocket(&summary.slug),
             db_project_id: summary.number,
+            lifecycle_state: summary.state,
+            last_activity_at: Stamp(summary.last_activity_at),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The command line as types. Values are checked where they are parsed.
 
+mod remote;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -7,9 +9,20 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fleet::id::TemplateName;
 use pool_backend::config::{BadPoolSize, MemoryShare, PoolSize};
 
+pub use remote::{
+    ExecArgs, FilesArgs, FilesCommand, LogsArgs, OneArgs, PreviewArgs, RemoteArgs, WsArgs,
+    WsCommand,
+};
+
 /// From an agent's code to a live HTTPS URL, in seconds, on a machine of your own.
 #[derive(Debug, Parser)]
-#[command(name = "fleeks", version, max_term_width = 100)]
+#[command(
+    name = "fleeks",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not there, 4 key refused, 5 not now, \
+                  6 no answer. `fleeks COMMAND --help` has examples."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -33,7 +46,50 @@ pub enum Command {
     Ca(CaArgs),
     /// API keys: create, list, revoke
     Keys(KeysArgs),
+    /// Workspaces: create, list, info, rm
+    #[command(after_help = WS_EXAMPLES)]
+    Ws(WsArgs),
+    /// Run a command in a workspace; its output and exit code are ours
+    #[command(after_help = EXEC_EXAMPLES)]
+    Exec(ExecArgs),
+    /// What a job printed
+    Logs(LogsArgs),
+    /// Files of a workspace: ls, cat, cp, watch, sync
+    #[command(after_help = FILES_EXAMPLES)]
+    Files(FilesArgs),
+    /// The address of a workspace's app
+    Preview(PreviewArgs),
+    /// Put a workspace on disk, with its processes; the next use wakes it
+    Hibernate(OneArgs),
+    /// Wake a workspace, also where visits may not
+    Wake(OneArgs),
+    /// Completions for a shell: source <(fleeks completions bash)
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
 }
+
+const WS_EXAMPLES: &str = "\
+Examples:
+  fleeks ws create demo --template python
+  fleeks ws list --json | jq -r '.workspaces[].project_id'
+  fleeks ws info demo";
+
+const EXEC_EXAMPLES: &str = "\
+Examples:
+  fleeks exec demo -- python -c 'print(40 + 2)'
+  fleeks exec demo 'cd src && make | tee log'       one word: a shell line
+  fleeks exec demo --detach -- python app.py        then: fleeks logs -f demo
+
+The exit code is the command's; 124 when --timeout ended it, 130 after Ctrl-C, which ends it too.";
+
+const FILES_EXAMPLES: &str = "\
+Examples:
+  fleeks files cp app.py demo:src/
+  fleeks files cp demo:out/report.pdf .
+  tar c . | fleeks files cp - demo:all.tar
+  fleeks files sync . demo: --exclude node_modules --watch";
 
 /// Options of `fleeks down`.
 #[derive(Debug, Args)]
@@ -76,32 +132,6 @@ pub struct CaArgs {
         default_value = "https://api.fleeks.localhost:8443"
     )]
     pub api_url: String,
-}
-
-/// Where a command finds the platform.
-#[derive(Debug, Args)]
-pub struct RemoteArgs {
-    #[command(flatten)]
-    pub data: DataDirArg,
-    /// The platform's API
-    #[arg(
-        long,
-        env = "FLEEKS_BASE_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:8080"
-    )]
-    pub api: String,
-    /// API key [default: the one in the data dir]
-    #[arg(
-        long,
-        env = "FLEEKS_API_KEY",
-        value_name = "KEY",
-        hide_env_values = true
-    )]
-    pub key: Option<String>,
-    /// For scripts
-    #[arg(long, global = true)]
-    pub json: bool,
 }
 
 /// Options of `fleeks keys`.

@@ -1,22 +1,24 @@
-//! How commands talk to a running fleeks: HTTP/1.1 to its loopback address, one connection per
-//! call, no TLS.
+//! How commands talk to a running fleeks: HTTP/1.1, one connection per call; plain to this machine,
+//! TLS to any other.
 //!
-//! Must never happen here: a wait without a bound, or a key sent to an address that is not this
-//! machine's.
+//! Must never happen here: a wait without a bound.
+
+mod connect;
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fleet::timing;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Method, Request, Response, Uri, header};
+use hyper::{Method, Request, Response, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
+
+use self::connect::Place;
+pub use self::connect::is_local;
 
 /// Largest JSON answer that is taken.
 const ANSWER_MAX: usize = 64 << 20;
@@ -43,8 +45,16 @@ pub enum ClientError {
         /// What is wrong there.
         problem: String,
     },
+    /// Certificates that are to be trusted.
+    #[error("the certificates in {path} cannot be used: {problem}")]
+    Authorities {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Nobody answers.
-    #[error("{authority} does not answer ({problem}); is `fleeks up` running?")]
+    #[error("{authority} does not answer: {problem}")]
     Unreachable {
         /// Host and port.
         authority: String,
@@ -69,43 +79,23 @@ pub enum ClientError {
 /// A caller with its key.
 #[derive(Clone)]
 pub struct Client {
-    authority: String,
+    place: Place,
     key: String,
 }
 
 impl Client {
-    /// For an address like `http://127.0.0.1:8080`.
+    /// For an address like `http://127.0.0.1:8080` or `https://api.example.org`; the latter's
+    /// certificate may also be vouched for by `authorities`.
     ///
     /// # Errors
-    /// [`ClientError::Address`] for one that is not HTTP on this machine.
-    pub fn new(base_url: &str, key: impl Into<String>) -> Result<Self, ClientError> {
-        let wrong = |problem| ClientError::Address {
-            url: base_url.to_owned(),
-            problem,
-        };
-        let uri: Uri = base_url.parse().map_err(|_| wrong("is not a URL"))?;
-        if uri.scheme_str() != Some("http") {
-            return Err(wrong(
-                "must begin with http:// (commands use the loopback address)",
-            ));
-        }
-        let host = uri.host().unwrap_or_default();
-        let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-        let local = match address {
-            Some(address) => address.is_loopback(),
-            None => host == "localhost",
-        };
-        if !local {
-            return Err(wrong(
-                "must be this machine: the key would cross the network in the clear",
-            ));
-        }
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-            return Err(wrong("must have no path"));
-        }
-        let port = uri.port_u16().unwrap_or(80);
+    /// [`ClientError::Address`], [`ClientError::Authorities`].
+    pub fn new(
+        base_url: &str,
+        key: impl Into<String>,
+        authorities: &[PathBuf],
+    ) -> Result<Self, ClientError> {
         Ok(Self {
-            authority: format!("{host}:{port}"),
+            place: Place::new(base_url, authorities)?,
             key: key.into(),
         })
     }
@@ -144,11 +134,7 @@ impl Client {
         let response = tokio::time::timeout(timing::RESPONSE_HEADERS, answer)
             .await
             .map_err(|_| ClientError::Broken("it did not begin".to_owned()))??;
-        let bytes = collect(response.into_body()).await?;
-        if bytes.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&bytes).map_err(|_| ClientError::Broken("it is not JSON".to_owned()))
+        json(response).await
     }
 
     /// One call with bytes, which may take as long as they move (the server watches that): the
@@ -166,7 +152,7 @@ impl Client {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, &self.authority)
+            .header(header::HOST, &self.place.authority)
             .header("x-api-key", &self.key)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::CONNECTION, "close")
@@ -186,22 +172,30 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<http1::SendRequest<RequestBody>, ClientError> {
-        let unreachable = |problem: String| ClientError::Unreachable {
-            authority: self.authority.clone(),
-            problem,
-        };
-        let connecting = TcpStream::connect(&self.authority);
-        let stream = tokio::time::timeout(timing::CONNECT, connecting)
-            .await
-            .map_err(|_| unreachable("no connection in time".to_owned()))?
-            .map_err(|error| unreachable(error.to_string()))?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unreachable(error.to_string()))?;
+        let stream = self.place.connect().await?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream))
+                .await
+                .map_err(|error| ClientError::Unreachable {
+                    authority: self.place.authority.clone(),
+                    problem: error.to_string(),
+                })?;
         // Ends with the answer: the connection is not kept.
         tokio::spawn(connection);
         Ok(sender)
     }
+}
+
+/// An answer that is one document; `null` if it is empty.
+///
+/// # Errors
+/// `Broken`.
+pub async fn json(response: Response<Incoming>) -> Result<Value, ClientError> {
+    let bytes = collect(response.into_body()).await?;
+    if bytes.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(&bytes).map_err(|_| ClientError::Broken("it is not JSON".to_owned()))
 }
 
 /// The next bytes of an answer; `None` at its end.
@@ -279,7 +273,7 @@ mod tests {
             String::from_utf8_lossy(&got[..length]).into_owned()
         });
         (
-            Client::new(&format!("http://{address}"), "fleeks_sk_x").unwrap(),
+            Client::new(&format!("http://{address}"), "fleeks_sk_x", &[]).unwrap(),
             asked,
         )
     }
@@ -320,34 +314,36 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let client = Client::new(&format!("http://{address}/"), "k").unwrap();
+        let client = Client::new(&format!("http://{address}/"), "k", &[]).unwrap();
         let error = client.call(Method::GET, "/", None).await.unwrap_err();
-        assert!(
-            error.to_string().contains("is `fleeks up` running?"),
-            "{error}"
-        );
+        assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
     }
 
     #[test]
-    fn only_plain_http_on_this_machine() {
+    fn plain_on_this_machine_tls_elsewhere() {
+        // One provider for the whole process; another test may have been quicker.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         for fine in [
             "http://127.0.0.1:8080",
             "http://localhost",
             "http://[::1]:80/",
+            "https://api.example.org",
+            "https://10.0.0.1:8443",
         ] {
-            assert!(Client::new(fine, "k").is_ok(), "{fine}");
+            assert!(Client::new(fine, "k", &[]).is_ok(), "{fine}");
         }
         let wrong = [
-            "https://127.0.0.1",
+            "ftp://127.0.0.1",
             "http://10.0.0.1",
             "http://127.0.0.1.example.org",
             "http://127.0.0.1/path",
+            "https://api.example.org/api/v1",
             "127.0.0.1:8080",
             "",
             "http://",
         ];
         for url in wrong {
-            assert!(Client::new(url, "k").is_err(), "{url}");
+            assert!(Client::new(url, "k", &[]).is_err(), "{url}");
         }
     }
 

@@ -1,36 +1,26 @@
 //! `fleeks keys create | list | revoke`: through the API, with a key of the first owner.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::client::{Client, ClientError, encode};
+use crate::client::{Client, encode};
+use crate::session::Failure;
 
 const KEYS: &str = "/api/v1/keys";
-
-/// Why a command failed.
-#[derive(Debug, thiserror::Error)]
-pub enum KeysError {
-    /// The call.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// The terminal or pipe.
-    #[error("cannot print: {0}")]
-    Print(#[from] io::Error),
-}
 
 /// Makes a key: of the owner with this name (a new one if need be), or of the caller's owner. Its
 /// secret is shown this once.
 ///
 /// # Errors
-/// [`KeysError`].
+/// [`Failure`].
 pub async fn create(
     client: &Client,
     owner: Option<&str>,
     as_json: bool,
     out: &mut impl Write,
-) -> Result<(), KeysError> {
+) -> Result<(), Failure> {
     let body = owner.map_or_else(|| json!({}), |name| json!({ "owner_name": name }));
     let made = client.call(Method::POST, KEYS, Some(&body)).await?;
     if as_json {
@@ -49,8 +39,8 @@ pub async fn create(
 /// Lists all keys, never their secrets.
 ///
 /// # Errors
-/// [`KeysError`].
-pub async fn list(client: &Client, as_json: bool, out: &mut impl Write) -> Result<(), KeysError> {
+/// [`Failure`].
+pub async fn list(client: &Client, as_json: bool, out: &mut impl Write) -> Result<(), Failure> {
     let listed = client.call(Method::GET, KEYS, None).await?;
     if as_json {
         return print_json(out, &listed);
@@ -75,13 +65,13 @@ pub async fn list(client: &Client, as_json: bool, out: &mut impl Write) -> Resul
 /// Ends a key.
 ///
 /// # Errors
-/// [`KeysError`].
+/// [`Failure`].
 pub async fn revoke(
     client: &Client,
     key_id: &str,
     as_json: bool,
     out: &mut impl Write,
-) -> Result<(), KeysError> {
+) -> Result<(), Failure> {
     let path = format!("{KEYS}/{}", encode(key_id));
     let revoked = client.call(Method::DELETE, &path, None).await?;
     if as_json {
@@ -91,7 +81,7 @@ pub async fn revoke(
     Ok(())
 }
 
-fn print_json(out: &mut impl Write, value: &Value) -> Result<(), KeysError> {
+fn print_json(out: &mut impl Write, value: &Value) -> Result<(), Failure> {
     writeln!(out, "{value:#}")?;
     Ok(())
 }

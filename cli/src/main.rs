@@ -5,21 +5,24 @@
 
 mod args;
 mod client;
+mod commands;
 mod config;
 mod doctor;
 mod down;
 mod keys;
 mod report;
+mod session;
+mod show;
 mod trust;
 mod up;
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
-use crate::args::{Cli, Command, KeysCommand};
-use crate::client::Client;
+use crate::args::{Cli, Command, KeysCommand, RemoteArgs};
+use crate::session::{Failure, Session};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -34,12 +37,45 @@ fn main() -> ExitCode {
         report::error("a TLS provider was already installed");
         return ExitCode::FAILURE;
     }
+    let json = remote_of(&cli.command).is_some_and(|remote| remote.json);
     match dispatch(cli.command) {
         Ok(code) => code,
-        Err(error) => {
+        Err(error) => failed(&error, json),
+    }
+}
+
+/// Says why, and what to do; a pipe whose reader left is no fault.
+fn failed(error: &anyhow::Error, json: bool) -> ExitCode {
+    let Some(failure) = error.downcast_ref::<Failure>() else {
+        report::error(&format!("{error:#}"));
+        return ExitCode::FAILURE;
+    };
+    if matches!(failure, Failure::Print(error) if error.kind() == std::io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    match json {
+        true => report::error_document(&session::document(failure)),
+        false => {
             report::error(&format!("{error:#}"));
-            ExitCode::FAILURE
+            if let Some(advice) = session::advice(failure) {
+                report::advice(advice);
+            }
         }
+    }
+    session::exit_code(failure)
+}
+
+/// Where a command finds its platform; none for those that need none.
+fn remote_of(command: &Command) -> Option<&RemoteArgs> {
+    match command {
+        Command::Keys(args) => Some(&args.remote),
+        Command::Ws(args) => Some(&args.remote),
+        Command::Exec(args) => Some(&args.remote),
+        Command::Logs(args) => Some(&args.remote),
+        Command::Files(args) => Some(&args.remote),
+        Command::Preview(args) => Some(&args.remote),
+        Command::Hibernate(args) | Command::Wake(args) => Some(&args.remote),
+        _ => None,
     }
 }
 
@@ -56,6 +92,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 async fn short(command: Command) -> anyhow::Result<ExitCode> {
+    if let Some(remote) = remote_of(&command) {
+        let session = Session::new(remote)?;
+        return Ok(with_platform(&session, &command).await?);
+    }
     let out = &mut std::io::stdout();
     match command {
         Command::Up(_) => anyhow::bail!("`up` is not a short command"),
@@ -74,23 +114,36 @@ async fn short(command: Command) -> anyhow::Result<ExitCode> {
         Command::Trust(data) => trust::trust(&data.or_default(), out).await?,
         Command::Untrust(data) => trust::untrust(&data.or_default(), out).await?,
         Command::Ca(args) => trust::ca(&args.data.or_default(), &args.api_url, out)?,
-        Command::Keys(args) => {
-            let remote = &args.remote;
-            let key = match &remote.key {
-                Some(key) => key.clone(),
-                None => Client::read_key(&remote.data.or_default())?,
-            };
-            let client = Client::new(&remote.api, key)?;
-            match &args.command {
-                KeysCommand::Create { owner } => {
-                    keys::create(&client, owner.as_deref(), remote.json, out).await?;
-                }
-                KeysCommand::List => keys::list(&client, remote.json, out).await?,
-                KeysCommand::Revoke { id } => {
-                    keys::revoke(&client, id.as_str(), remote.json, out).await?;
-                }
-            }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "fleeks", out);
         }
+        _ => anyhow::bail!("the command is not known here"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn with_platform(session: &Session, command: &Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Ws(args) => commands::workspaces::run(session, &args.command).await,
+        Command::Exec(args) => commands::exec::run(session, args).await,
+        Command::Logs(args) => commands::logs::run(session, args).await,
+        Command::Files(args) => commands::files::run(session, &args.command).await,
+        Command::Preview(args) => commands::preview::run(session, args).await,
+        Command::Hibernate(args) => commands::sleep::hibernate(session, &args.name).await,
+        Command::Wake(args) => commands::sleep::wake(session, &args.name).await,
+        Command::Keys(args) => {
+            let (client, out) = (&session.client, &mut std::io::stdout());
+            match &args.command {
+                KeysCommand::Create { owner } => {
+                    keys::create(client, owner.as_deref(), session.json, out).await?;
+                }
+                KeysCommand::List => keys::list(client, session.json, out).await?,
+                KeysCommand::Revoke { id } => {
+                    keys::revoke(client, id.as_str(), session.json, out).await?;
+                }
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => Err(Failure::Usage("this command needs no platform".to_owned())),
+    }
 }

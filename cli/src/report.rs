@@ -11,6 +11,16 @@ pub fn error(text: &str) {
     eprintln!("fleeks: {text}");
 }
 
+/// What to do about it.
+pub fn advice(text: &str) {
+    eprintln!("        {text}");
+}
+
+/// An error, for scripts.
+pub fn error_document(document: &serde_json::Value) {
+    eprintln!("{document}");
+}
+
 /// A line of output.
 pub fn line(text: &str) {
     println!("{text}");

@@ -143,6 +143,18 @@ pub const START_BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub const DOCTOR_PROBE: Duration = Duration::from_secs(10);
 /// For a process to end that `fleeks down` asked to: drain and shutdown.
 pub const DOWN: Duration = Duration::from_secs(40);
+/// The command line asks for a job's output again after this, when there was some.
+pub const FOLLOW: Duration = Duration::from_millis(40);
+/// And no later than this, when there was none.
+pub const FOLLOW_MAX: Duration = Duration::from_millis(500);
+/// It looks for changes of local files this often.
+pub const LOCAL_LOOK: Duration = Duration::from_millis(500);
+/// And for those of a workspace's.
+pub const REMOTE_LOOK: Duration = Duration::from_secs(1);
+/// What takes longer is shown to take time.
+pub const SPINNER_AFTER: Duration = Duration::from_millis(400);
+/// And shown this often.
+pub const SPINNER: Duration = Duration::from_millis(100);
 /// The served certificate's age is looked at this often; also the pause after a failed renewal.
 pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
 /// A program that changes the machine's certificate stores.
@@ -184,6 +196,7 @@ const _: () = {
     assert!(shorter(LINGER, DRAIN));
     assert!(shorter(START_BACKOFF, START_BACKOFF_MAX));
     assert!(shorter(IDLE_LOOK, FREEZE_AFTER));
+    assert!(shorter(FOLLOW, FOLLOW_MAX));
     assert!(shorter(IDLE_LOOK, ACTIVITY_RECORDED));
     assert!(shorter(HIBERNATE_POLL, HIBERNATE_PATIENCE));
     assert!(HIBERNATE_PATIENCE.as_secs() + RUNTIME_COMMAND.as_secs() < API_DEADLINE.as_secs());

@@ -233,13 +233,16 @@ impl Cgroups {
     }
 
     /// Kills everything in a container's cgroup and waits until it is dead, up to
-    /// `timing::RUNTIME_COMMAND`. Idempotent.
+    /// `timing::RUNTIME_COMMAND`. What is frozen does nothing any more. Idempotent.
     ///
     /// # Errors
     /// `TimedOut` when something does not die.
     pub async fn kill(&self, name: &str) -> io::Result<()> {
         let killed = async {
             while self.kill_all(name) > 0 {
+                // Only now, when each has its SIGKILL pending: what is on disk as a snapshot must
+                // not write to its volume once more. Without a freezer nothing is frozen.
+                drop(self.thaw(name));
                 tokio::time::sleep(timing::CGROUP_POLL).await;
             }
         };

@@ -38,6 +38,8 @@ pub(crate) struct Facts {
     pub(crate) extension_left: Duration,
     /// How long a client's next heartbeat may still come.
     pub(crate) heartbeat_left: Duration,
+    /// Its longest uptime is over, and it has been tried for this long to end it gently.
+    pub(crate) overdue_for: Duration,
 }
 
 /// What to do.
@@ -54,7 +56,8 @@ pub(crate) enum Decision {
 }
 
 impl Facts {
-    /// None while it has no container. Whether it is `busy` is as last measured.
+    /// None while it has no container. Whether it is `busy` is as last measured; for how long it is
+    /// overdue is for the keeper to fill in.
     pub(crate) fn of(handle: &Handle) -> Option<Self> {
         let (status, gate) = (handle.status(), handle.gate()?);
         let frozen = match status.state {
@@ -74,6 +77,7 @@ impl Facts {
             busy: handle.is_busy(),
             extension_left: handle.activity.extension_left(),
             heartbeat_left: handle.activity.heartbeat_left(),
+            overdue_for: Duration::ZERO,
         })
     }
 }
@@ -89,10 +93,10 @@ pub(crate) fn decide(
     freeze_after: Duration,
     facts: &Facts,
 ) -> Decision {
-    if let Some(by) = overdue(settings, facts) {
+    if is_overdue(settings, facts) {
         return match settings.idle_action {
-            // A longest time is one for those, too, who are never alone.
-            _ if facts.in_flight > 0 && by >= timing::OVERDUE => Decision::Stop,
+            // A longest time is one for those, too, who are never left alone.
+            _ if facts.overdue_for >= timing::OVERDUE => Decision::Stop,
             _ if facts.in_flight > 0 => Decision::Nothing,
             IdleAction::Hibernate => Decision::Hibernate,
             IdleAction::Shutdown | IdleAction::KeepAlive => Decision::Stop,
@@ -120,7 +124,7 @@ pub(crate) fn decide(
 
 /// Whether its longest uptime is over.
 pub(crate) fn is_overdue(settings: &LifecycleSettings, facts: &Facts) -> bool {
-    overdue(settings, facts).is_some()
+    longest(settings).is_some_and(|longest| facts.up >= longest)
 }
 
 /// Until its `idle_action`, or its longest uptime; none if neither will come as things are.
@@ -176,11 +180,6 @@ fn is_watched(settings: &LifecycleSettings, facts: &Facts) -> bool {
 fn longest(settings: &LifecycleSettings) -> Option<Duration> {
     let hours = settings.max_duration_hours?;
     Some(Duration::from_secs(u64::from(hours) * 3600))
-}
-
-/// By how much it has run for longer than it may.
-fn overdue(settings: &LifecycleSettings, facts: &Facts) -> Option<Duration> {
-    facts.up.checked_sub(longest(settings)?)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 pub use error::InitError;
 use exchange::Exchange;
-pub use output::{Captured, JobOutput, OutputLimits};
+pub use output::{Captured, JobOutput, OutputLimits, Since};
 
 /// Where a container's init listens, and the token that it knows us by. Cheap to clone; it holds
 /// no connection.

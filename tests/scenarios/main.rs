@@ -66,7 +66,7 @@ fn stories() -> Vec<Story> {
         calm!(sleep::the_sdk_steers_a_life),
         calm!(sleep::a_background_job_survives),
         own!(sleep::a_learning_agent_forgets_nothing),
-        calm!(sleep::a_visit_wakes_what_sleeps),
+        calm!(sleep::a_visit_wakes_what_sleeps).everyday(&[Runtime::Runc]),
         calm!(sleep::what_may_not_be_woken_says_so),
         calm!(sleep::visits_count_if_their_owner_says_so),
         own!(sleep::a_crash_forgets_no_settings),

@@ -38,7 +38,9 @@ pub fn metrics_tell_what_happened(runtime: Runtime) -> Result<()> {
         let hibernated = "fleeks_step_duration_seconds_count{step=\"hibernate\"}";
         ensure!(asleep.get(hibernated) == 1.0, "{asleep:?}");
 
-        visit()?;
+        // Where nothing listens: whether an app outlives a sleep is another story.
+        let closed = url.replace("://", "://4999--");
+        ensure!(Curl::new(&world, Version::H2, &closed)?.send()?.status == 502);
         let awake = Metrics::of(&world)?;
         let woken = |outcome| {
             awake.get(&format!(

@@ -191,12 +191,7 @@ pub fn a_crash_forgets_no_settings(runtime: Runtime) -> Result<()> {
             life["kept_awake_by"].to_string().contains("keep_alive"),
             "{life}"
         );
-        // gVisor's is stopped: memory that might be lost is not promised (docs/sleep.md).
-        let ends = match runtime {
-            Runtime::Runc => "hibernating",
-            Runtime::Runsc => "stopped",
-        };
-        wait_for(&aged, ends)?;
+        wait_for(&aged, "hibernated")?;
         ensure!(
             aged.sh("cat age.txt")? == "young",
             "the next use starts its time anew"
@@ -331,7 +326,7 @@ fn wait_for(workspace: &Workspace, state: &str) -> Result<()> {
     let mut seen = Value::Null;
     let reached = wait::until_true(state, SOON, || {
         seen = lifecycle(workspace)?;
-        Ok(seen["state"] == state)
+        Ok(seen["lifecycle_state"] == state)
     });
     reached.with_context(|| format!("it is {seen}"))
 }

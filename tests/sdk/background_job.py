@@ -48,7 +48,8 @@ async def main(project, times):
             written = await more_than(ws, len(asleep) + 3)
             assert written[: len(asleep)] == asleep, "what was written stays"
             assert len({pid for pid, _, _ in written}) == 1, "the same process, with the same id"
-            assert [n for _, n, _ in written] == list(range(1, len(written) + 1)), "and its memory"
+            numbers = [n for _, n, _ in written]
+            assert numbers == list(range(1, len(numbers) + 1)), f"and its memory: {len(asleep)} then {numbers}"
             assert all(total == n * (n - 1) // 2 for _, n, total in written), "all of it"
             state = await ws.terminal.get_job(job.job_id)
             assert state.status == "running", state

@@ -35,6 +35,8 @@ struct Seen {
     sample: Option<(u64, Instant, u64)>,
     /// It failed to fall asleep: not before then.
     not_before: Option<Instant>,
+    /// Its longest uptime was over then.
+    overdue_since: Option<Instant>,
 }
 
 /// Runs until the engine rests.
@@ -85,15 +87,26 @@ async fn look(engine: &Engine, handle: &Handle, seen: &mut Seen) -> Decision {
         *seen = Seen::default();
         return Decision::Nothing;
     };
-    if seen.not_before.is_some_and(|at| Instant::now() < at) {
+    let settings = handle.settings();
+    match is_overdue(&settings, &facts) {
+        true => _ = seen.overdue_since.get_or_insert_with(Instant::now),
+        false => seen.overdue_since = None,
+    }
+    let overdue_for = seen.overdue_since.map(|since| since.elapsed());
+    let overdue_for = overdue_for.unwrap_or_default();
+    let too_early = seen.not_before.is_some_and(|at| Instant::now() < at);
+    if too_early && overdue_for < timing::OVERDUE {
         return Decision::Nothing;
     }
-    let settings = handle.settings();
     let idling = !facts.frozen && facts.idle >= engine.freeze_after / 2;
     // Measured from early on, so that it is known when it matters.
     let busy = idling && is_busy(engine, handle, seen).await;
     handle.measured(busy);
-    let facts = Facts { busy, ..facts };
+    let facts = Facts {
+        busy,
+        overdue_for,
+        ..facts
+    };
     decide(&settings, engine.freeze_after, &facts)
 }
 

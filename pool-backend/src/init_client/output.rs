@@ -42,11 +42,44 @@ pub struct Captured {
     pub tail: Vec<u8>,
 }
 
+/// A part of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Since<'a> {
+    /// What came.
+    pub bytes: &'a [u8],
+    /// Where to go on.
+    pub next: u64,
+    /// Bytes before it that are lost.
+    pub skipped: u64,
+}
+
 impl Captured {
     /// Bytes left out between head and tail.
     pub fn left_out(&self) -> u64 {
         let kept = (self.head.len() + self.tail.len()) as u64;
         self.total.saturating_sub(kept)
+    }
+
+    /// What came after the first `from` bytes, as far as it was kept. Where bytes are left out
+    /// between, it ends there; what follows comes with the next call.
+    pub fn since(&self, from: u64) -> Since<'_> {
+        let head = self.head.len() as u64;
+        if from < head {
+            let at = usize::try_from(from).unwrap_or(usize::MAX);
+            return Since {
+                bytes: self.head.get(at..).unwrap_or_default(),
+                next: head,
+                skipped: 0,
+            };
+        }
+        let tail_begins = self.total.saturating_sub(self.tail.len() as u64);
+        let begin = from.max(tail_begins).min(self.total);
+        let at = usize::try_from(begin - tail_begins.min(begin)).unwrap_or(usize::MAX);
+        Since {
+            bytes: self.tail.get(at..).unwrap_or_default(),
+            next: self.total.max(head),
+            skipped: begin.saturating_sub(from),
+        }
     }
 
     /// As text: what is not UTF-8 is replaced, and a line says what was left out.
@@ -182,6 +215,30 @@ mod tests {
             text(9, "abcd", "hi", OutputLimits::ALL),
             "abcd\n[… 3 bytes left out …]\nhi"
         );
+    }
+
+    #[test]
+    fn who_follows_gets_each_byte_once_or_hears_of_the_gap() {
+        let whole = captured(5, b"abcd", b"e", OutputLimits::ALL);
+        let since = |captured: &Captured, from| {
+            let part = captured.since(from);
+            (
+                String::from_utf8(part.bytes.to_vec()).unwrap(),
+                part.next,
+                part.skipped,
+            )
+        };
+        let part = |text: &str, next, skipped| (text.to_owned(), next, skipped);
+        assert_eq!(since(&whole, 0), part("abcde", 5, 0));
+        assert_eq!(since(&whole, 3), part("de", 5, 0));
+        assert_eq!(since(&whole, 5), part("", 5, 0));
+        assert_eq!(since(&whole, 99), part("", 5, 0));
+        let gap = captured(9, b"abcd", b"hi", OutputLimits::ALL);
+        assert_eq!(since(&gap, 0), part("abcd", 4, 0));
+        assert_eq!(since(&gap, 4), part("hi", 9, 3));
+        assert_eq!(since(&gap, 8), part("i", 9, 0));
+        assert_eq!(since(&gap, 9), part("", 9, 0));
+        assert_eq!(since(&Captured::default(), 0), part("", 0, 0));
     }
 
     #[test]

@@ -240,8 +240,6 @@ impl OciProgram {
         let io = |context| move |source| RuntimeError::Io { context, source };
         // We kill by cgroup, which cannot hit a stranger; the programs themselves would poll at
         // their leisure.
-        // Absent when the container is.
-        drop(self.cgroups.thaw(id.as_str()));
         self.cgroups
             .kill(id.as_str())
             .await

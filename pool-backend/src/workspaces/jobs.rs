@@ -65,14 +65,28 @@ impl Workspace {
     /// # Errors
     /// `NotFound`; `NotReady`.
     pub async fn job(&self, id: &JobId) -> Result<Job, Error> {
+        let (state, output) = self.state_and_output(id).await?;
+        Ok(job(state, Some(output)))
+    }
+
+    /// One job, without its text, and its output as bytes, for who follows it. What the job's end
+    /// is said with is all that it printed.
+    ///
+    /// # Errors
+    /// As [`Workspace::job`].
+    pub async fn job_and_output(&self, id: &JobId) -> Result<(Job, JobOutput), Error> {
+        let (state, output) = self.state_and_output(id).await?;
+        Ok((job(state, None), output))
+    }
+
+    async fn state_and_output(&self, id: &JobId) -> Result<(JobState, JobOutput), Error> {
         let found = self
             .while_alive(|init| async move {
                 let state = init.job(id).await?;
                 Ok((state, init.output(id, OutputLimits::ALL).await?))
             })
             .await?;
-        let (state, output) = found.ok_or_else(no_such_job)?;
-        Ok(job(state, Some(output)))
+        found.ok_or_else(no_such_job)
     }
 
     /// All jobs that init remembers, oldest first, without their output.

@@ -1,0 +1,224 @@
+//! The commands that speak with a platform through its API, here or elsewhere.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::DataDirArg;
+
+/// Where a command finds the platform.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which platform")]
+pub struct RemoteArgs {
+    #[command(flatten)]
+    pub data: DataDirArg,
+    /// The platform's API: http:// on this machine, https:// anywhere
+    #[arg(
+        long,
+        global = true,
+        env = "FLEEKS_BASE_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
+    pub api: String,
+    /// API key [default: for a platform on this machine, the one in its data dir]
+    #[arg(
+        long,
+        global = true,
+        env = "FLEEKS_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub key: Option<String>,
+    /// Certificates to trust besides the machine's own, e.g. a development CA
+    #[arg(long, global = true, env = "FLEEKS_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// For scripts: one JSON document on standard output, errors as JSON on standard error
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Options of `fleeks ws`.
+#[derive(Debug, Args)]
+pub struct WsArgs {
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    #[command(subcommand)]
+    pub command: WsCommand,
+}
+
+/// What to do with workspaces.
+#[derive(Debug, Subcommand)]
+pub enum WsCommand {
+    /// Make a workspace, or get the one that has this name
+    Create {
+        /// Letters, digits, '-', '_' and '.'
+        name: String,
+        /// python, node, static, default, …
+        #[arg(long, short, value_name = "NAME", default_value = "default")]
+        template: String,
+    },
+    /// All workspaces
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only these: ready, starting or stopped
+        #[arg(long, value_name = "STATUS")]
+        status: Option<String>,
+    },
+    /// How one stands: state, sizes, times, what keeps it awake
+    Info {
+        /// Its name
+        name: String,
+    },
+    /// Delete workspaces, with all their files
+    Rm {
+        /// Their names
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// One that is not there is no fault
+        #[arg(long, short)]
+        force: bool,
+    },
+}
+
+/// A command on one workspace.
+#[derive(Debug, Args)]
+pub struct OneArgs {
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    /// The workspace's name
+    pub name: String,
+}
+
+/// Options of `fleeks exec`.
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    /// The workspace's name
+    pub name: String,
+    /// End it after this many seconds; the exit code is 124 then
+    #[arg(long, short, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub timeout: Option<u32>,
+    /// Where it runs
+    #[arg(long, short = 'w', value_name = "DIR", default_value = "/workspace")]
+    pub workdir: String,
+    /// A variable of its environment; repeatable
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = pair)]
+    pub env: Vec<(String, String)>,
+    /// Print the job's id and leave it running; see `fleeks logs`
+    #[arg(long, short)]
+    pub detach: bool,
+    /// One word is a shell line, several are a program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
+/// Options of `fleeks logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    /// The workspace's name
+    pub name: String,
+    /// `job_…` [default: the one that began last]
+    pub job: Option<String>,
+    /// Go on until the job ends
+    #[arg(long, short)]
+    pub follow: bool,
+    /// List the jobs in place of their output
+    #[arg(long, short, conflicts_with_all = ["job", "follow"])]
+    pub list: bool,
+}
+
+/// Options of `fleeks files`.
+#[derive(Debug, Args)]
+pub struct FilesArgs {
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    #[command(subcommand)]
+    pub command: FilesCommand,
+}
+
+/// What to do with files.
+#[derive(Debug, Subcommand)]
+pub enum FilesCommand {
+    /// List a directory
+    Ls {
+        /// The workspace's name
+        name: String,
+        /// Relative to /workspace
+        #[arg(default_value = "/")]
+        path: String,
+        /// With all below
+        #[arg(long, short)]
+        recursive: bool,
+        /// With names that begin with a dot
+        #[arg(long, short)]
+        all: bool,
+    },
+    /// Print a file's bytes
+    Cat {
+        /// The workspace's name
+        name: String,
+        /// Relative to /workspace
+        path: String,
+    },
+    /// Copy a file or directory in (`FILE NAME:PATH`) or out (`NAME:PATH FILE`)
+    Cp {
+        /// From where; NAME:PATH is in a workspace, `-` is standard input
+        source: String,
+        /// To where; `-` is standard output
+        target: String,
+    },
+    /// Print what changes, until Ctrl-C
+    Watch {
+        /// The workspace's name
+        name: String,
+        /// Relative to /workspace
+        #[arg(default_value = "/")]
+        path: String,
+    },
+    /// Make one directory like another: `DIR NAME:PATH` sends, `NAME:PATH DIR` fetches
+    Sync {
+        /// From where
+        source: String,
+        /// To where
+        target: String,
+        /// Delete there what is not here
+        #[arg(long)]
+        delete: bool,
+        /// Say what would be done
+        #[arg(long, short = 'n')]
+        dry_run: bool,
+        /// Leave out what has this name, at any depth; repeatable. `.git` always is
+        #[arg(long, value_name = "NAME")]
+        exclude: Vec<String>,
+        /// Go on sending what changes here, until Ctrl-C
+        #[arg(long, short)]
+        watch: bool,
+    },
+}
+
+/// Options of `fleeks preview`.
+#[derive(Debug, Args)]
+pub struct PreviewArgs {
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    /// The workspace's name
+    pub name: String,
+    /// The address of this port in place of the main one
+    #[arg(long, short, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// The address without certificates, for browsers on the platform's machine
+    #[arg(long)]
+    pub http: bool,
+    /// Show it in a browser
+    #[arg(long, short)]
+    pub open: bool,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}

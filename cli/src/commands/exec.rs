@@ -1,0 +1,176 @@
+//! `fleeks exec`: a command in a workspace, its output as it comes, its exit code as ours.
+//!
+//! It runs as a job, whose output is asked for again and again from where it was read to: so a
+//! lost connection loses nothing, and Ctrl-C ends the command as well.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use fleet::timing;
+use serde_json::{Value, json};
+
+use super::Outcome;
+use super::logs::{self, Reader};
+use crate::args::ExecArgs;
+use crate::client::encode;
+use crate::session::{Failure, Session};
+
+/// As shells report a command that ran out of time.
+const TIMED_OUT: u8 = 124;
+/// As shells report Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+/// Runs the command.
+pub async fn run(session: &Session, args: &ExecArgs) -> Outcome {
+    let environment: serde_json::Map<String, Value> = args
+        .env
+        .iter()
+        .map(|(name, value)| (name.clone(), value.as_str().into()))
+        .collect();
+    let mut body = json!({
+        "project_id": args.name,
+        "command": shell_line(&args.command),
+        "working_dir": args.workdir,
+        "environment": environment,
+    });
+    if let Some(seconds) = args.timeout {
+        body["timeout_seconds"] = seconds.into();
+    }
+    let starting = session.post("/api/v1/sdk/terminal/background", &body);
+    let started = session
+        .patiently(&format!("waking {}", args.name), starting)
+        .await?;
+    let job = started["job_id"]
+        .as_str()
+        .ok_or(Failure::Answer("job_id"))?;
+    if args.detach {
+        match session.json {
+            true => session.document(&started)?,
+            false => writeln!(io::stdout(), "{job}")?,
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut reader = Reader::new(&args.name, job);
+    let ended = tokio::select! {
+        ended = follow(session, &mut reader) => ended?,
+        _ = tokio::signal::ctrl_c() => {
+            let name = encode(&args.name);
+            let path = format!("/api/v1/sdk/terminal/jobs/{}?project_id={name}", encode(job));
+            session.delete(&path).await?;
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    };
+    if session.json {
+        session.document(&ended)?;
+    }
+    Ok(code(&ended))
+}
+
+/// Until it ended. With --json its output is kept for the document, else printed.
+async fn follow(session: &Session, reader: &mut Reader) -> Result<Value, Failure> {
+    let mut pause = timing::FOLLOW;
+    let mut kept = (Vec::new(), Vec::new());
+    loop {
+        let part = reader.next(session).await?;
+        if session.json {
+            kept.0.extend_from_slice(&part.stdout);
+            kept.1.extend_from_slice(&part.stderr);
+        } else {
+            logs::print(&part)?;
+        }
+        if part.ended && part.is_empty() {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            return Ok(json!({
+                "job_id": reader.job(),
+                "status": part.status,
+                "exit_code": part.exit_code,
+                "stdout": text(&kept.0),
+                "stderr": text(&kept.1),
+            }));
+        }
+        pause = if part.is_empty() {
+            longer(pause)
+        } else {
+            timing::FOLLOW
+        };
+        if !part.ended {
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// The pause after one in vain.
+pub(super) fn longer(pause: Duration) -> Duration {
+    (pause * 3 / 2).min(timing::FOLLOW_MAX)
+}
+
+fn code(ended: &Value) -> ExitCode {
+    if ended["status"] == "timeout" {
+        return ExitCode::from(TIMED_OUT);
+    }
+    let code = ended["exit_code"]
+        .as_i64()
+        .and_then(|code| u8::try_from(code).ok());
+    code.map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// One word is a shell line as it is; several are quoted, so that they arrive as they are.
+fn shell_line(words: &[String]) -> String {
+    match words {
+        [line] => line.clone(),
+        words => words
+            .iter()
+            .map(|word| quoted(word))
+            .collect::<Vec<_>>()
+            .join(" "),
+    }
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=:,@%+".contains(letter);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_arrive_as_they_are() {
+        let line = |words: &[&str]| {
+            shell_line(
+                &words
+                    .iter()
+                    .map(|word| (*word).to_owned())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(line(&["echo $HOME | wc"]), "echo $HOME | wc");
+        assert_eq!(
+            line(&["python", "-c", "print('a b')"]),
+            r"python -c 'print('\''a b'\'')'"
+        );
+        assert_eq!(line(&["touch", ""]), "touch ''");
+        assert_eq!(line(&["ls", "-la", "/tmp"]), "ls -la /tmp");
+    }
+
+    #[test]
+    fn the_command_s_code_is_ours() {
+        assert_eq!(
+            code(&json!({"status": "failed", "exit_code": 3})),
+            ExitCode::from(3)
+        );
+        assert_eq!(
+            code(&json!({"status": "timeout", "exit_code": 143})),
+            ExitCode::from(124)
+        );
+        assert_eq!(
+            code(&json!({"status": "failed", "exit_code": null})),
+            ExitCode::FAILURE
+        );
+    }
+}

@@ -1,0 +1,179 @@
+//! `fleeks files cp`: one file or one directory, in or out.
+
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use futures_util::StreamExt as _;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::Method;
+use hyper::body::Frame;
+use serde_json::json;
+use tokio::io::AsyncRead;
+use tokio_util::io::ReaderStream;
+
+use super::sync::{self, Wish};
+use super::{End, fetch, files_path};
+use crate::client::RequestBody;
+use crate::session::{Failure, Session};
+use crate::show::{bytes, plain};
+
+/// Runs the command.
+pub async fn run(session: &Session, source: &str, target: &str) -> Result<(), Failure> {
+    let moved = match (End::parse(source), End::parse(target)) {
+        (End::Here(from), End::There { name, path }) if Path::new(from).is_dir() => {
+            let (path, wish) = (below(path, from), Wish::default());
+            let place = format!("{name}:{path}");
+            return sync::run(session, from, &place, &wish).await;
+        }
+        (End::Here(from), End::There { name, path }) => {
+            let path = match from {
+                "-" => path.to_owned(),
+                from => into(path, from),
+            };
+            send_file(session, from, name, &path).await?
+        }
+        (End::There { name, path }, End::Here(to)) => receive(session, name, path, to).await?,
+        (End::Here(_), End::Here(_)) => return Err(usage("one of them must be NAME:PATH")),
+        (End::There { .. }, End::There { .. }) => {
+            return Err(usage("one of them must be on this machine; copy twice"));
+        }
+    };
+    if session.json {
+        return session.document(&json!({ "source": source, "target": target, "bytes": moved }));
+    }
+    if target != "-" {
+        let size = bytes(moved as f64);
+        let (source, target) = (plain(source), plain(target));
+        writeln!(anstream::stdout(), "{source} → {target}  {size}")?;
+    }
+    Ok(())
+}
+
+fn usage(text: &str) -> Failure {
+    Failure::Usage(format!("{text}, e.g. fleeks files cp app.py demo:src/"))
+}
+
+/// The target file: in a directory (an end with a slash, or nothing) it keeps its name.
+fn into(path: &str, from: &str) -> String {
+    if !path.is_empty() && !path.ends_with('/') {
+        return path.to_owned();
+    }
+    let name = Path::new(from).file_name().and_then(|name| name.to_str());
+    format!("{path}{}", name.unwrap_or_default())
+}
+
+/// The target directory of a directory, by the same rule.
+fn below(path: &str, from: &str) -> String {
+    match Path::new(from).canonicalize() {
+        Ok(whole) => into(path, &whole.to_string_lossy()),
+        Err(_) => into(path, from),
+    }
+}
+
+/// Bytes from a file, or from standard input.
+async fn send_file(session: &Session, from: &str, name: &str, path: &str) -> Result<u64, Failure> {
+    let stdin = from == "-";
+    let from = if stdin { "/dev/stdin" } else { from };
+    let failed = |source| Failure::File {
+        path: from.to_owned(),
+        source,
+    };
+    let file = tokio::fs::File::open(from).await.map_err(failed)?;
+    let found = file.metadata().await.map_err(failed)?;
+    if found.is_dir() {
+        return Err(failed(io::ErrorKind::IsADirectory.into()));
+    }
+    let mode = (!stdin).then(|| found.permissions().mode());
+    let sending = send(session, file, name, path, mode);
+    session
+        .patiently(&format!("sending {}", plain(from)), sending)
+        .await
+}
+
+/// Writes a file of a workspace.
+pub(super) async fn send(
+    session: &Session,
+    content: impl AsyncRead + Send + 'static,
+    name: &str,
+    path: &str,
+    mode: Option<u32>,
+) -> Result<u64, Failure> {
+    let parts = ReaderStream::with_capacity(content, 1 << 16).map(|part| part.map(Frame::data));
+    let body: RequestBody = StreamBody::new(parts).boxed_unsync();
+    let mut path = files_path(name, "/raw", path);
+    if let Some(mode) = mode {
+        path.push_str(&format!("&permissions={:04o}", mode & 0o777));
+    }
+    let response = session.client.send(Method::PUT, &path, body).await?;
+    let answer = crate::client::json(response).await?;
+    answer["size_bytes"]
+        .as_u64()
+        .ok_or(Failure::Answer("size_bytes"))
+}
+
+async fn receive(session: &Session, name: &str, path: &str, to: &str) -> Result<u64, Failure> {
+    if to == "-" {
+        let mut out = io::stdout().lock();
+        let count = fetch(session, name, path, &mut out).await?;
+        out.flush()?;
+        return Ok(count);
+    }
+    let mut target = PathBuf::from(to);
+    if target.is_dir() || to.ends_with('/') {
+        target.push(
+            path.trim_end_matches('/')
+                .rsplit('/')
+                .next()
+                .unwrap_or_default(),
+        );
+    }
+    receive_file(session, name, path, &target).await
+}
+
+/// Whole or not at all: beside it first, then renamed.
+pub(super) async fn receive_file(
+    session: &Session,
+    name: &str,
+    path: &str,
+    target: &Path,
+) -> Result<u64, Failure> {
+    let failed = |source| Failure::File {
+        path: target.display().to_string(),
+        source,
+    };
+    let parent = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(parent).map_err(failed)?;
+    let mut partial = target.file_name().unwrap_or_default().to_owned();
+    partial.push(format!(".{}.part", std::process::id()));
+    let partial = parent.join(partial);
+    let fetched = async {
+        let mut file = std::fs::File::create_new(&partial).map_err(failed)?;
+        let count = fetch(session, name, path, &mut file).await?;
+        std::fs::rename(&partial, target).map_err(failed)?;
+        Ok(count)
+    };
+    let fetched = session
+        .patiently(&format!("fetching {}", plain(path)), fetched)
+        .await;
+    if fetched.is_err() {
+        // What there is of it; nothing, mostly.
+        let _ = std::fs::remove_file(&partial);
+    }
+    fetched
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_takes_files_under_their_names() {
+        assert_eq!(into("src/", "dir/app.py"), "src/app.py");
+        assert_eq!(into("", "dir/app.py"), "app.py");
+        assert_eq!(into("other.py", "dir/app.py"), "other.py");
+    }
+}
