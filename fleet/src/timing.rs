@@ -114,6 +114,11 @@ pub const WARM_ANSWER: Duration = Duration::from_secs(2);
 pub const REFILL_YIELD: Duration = Duration::from_secs(2);
 /// A command that names no timeout.
 pub const EXECUTE_DEFAULT: Duration = Duration::from_secs(30);
+/// Before a container falls asleep whose runtime cannot keep connections: for its processes to see
+/// that theirs have ended.
+pub const PARTING: Duration = Duration::from_millis(300);
+/// Between two looks meanwhile.
+pub const PARTING_LOOK: Duration = Duration::from_millis(5);
 /// Orphans are looked for this often.
 pub const RECONCILE: Duration = Duration::from_secs(60);
 /// Nobody used a workspace for this long and it computes nothing: its processes are frozen.

@@ -120,6 +120,8 @@ pub enum Call {
     },
     /// Listening TCP ports, but [`CONTROL_PORT`] → `Ports`, `End`.
     Ports,
+    /// Open TCP connections with the outside, but those to [`CONTROL_PORT`] → `Connections`.
+    Connections,
     /// Processes → `Processes`…, `End`.
     Processes,
     /// Connect to 127.0.0.1 (then ::1) at this port → `Connected`, then raw bytes both ways.
@@ -204,6 +206,11 @@ pub enum Reply {
     Ports {
         /// By number, each once, at most [`MAX_PORTS`].
         ports: Vec<ListeningPort>,
+    },
+    /// How many there are.
+    Connections {
+        /// Held by a process; both ends are not in this container.
+        count: u32,
     },
     /// Some processes; `End` follows the last of them.
     Processes {

@@ -10,6 +10,7 @@ pub(crate) mod gate;
 mod handle;
 pub(crate) mod launch;
 mod memory;
+mod parting;
 pub(crate) mod ports;
 mod restore;
 mod sleep;

@@ -40,6 +40,9 @@ pub(crate) struct Facts {
     pub(crate) heartbeat_left: Duration,
     /// Its longest uptime is over, and it has been tried for this long to end it gently.
     pub(crate) overdue_for: Duration,
+    /// Connections to the outside that a checkpoint would break, if they were counted: when it was
+    /// frozen.
+    pub(crate) outside: Option<u32>,
 }
 
 /// What to do.
@@ -78,6 +81,7 @@ impl Facts {
             extension_left: handle.activity.extension_left(),
             heartbeat_left: handle.activity.heartbeat_left(),
             overdue_for: Duration::ZERO,
+            outside: gate.outside().filter(|_| frozen),
         })
     }
 }
@@ -127,6 +131,18 @@ pub(crate) fn is_overdue(settings: &LifecycleSettings, facts: &Facts) -> bool {
     longest(settings).is_some_and(|longest| facts.up >= longest)
 }
 
+/// Where a checkpoint breaks connections (docs/sleep.md), nobody who did not ask for it is put at
+/// that risk: a workspace with connections to the outside stays frozen instead, until its longest
+/// uptime. They are counted when it is frozen.
+pub(crate) fn without_breaking(decision: Decision, facts: &Facts) -> Decision {
+    match decision {
+        Decision::Hibernate if !facts.frozen => Decision::Freeze,
+        Decision::Hibernate if !facts.overdue_for.is_zero() => decision,
+        Decision::Hibernate if facts.outside.is_some_and(|count| count > 0) => Decision::Nothing,
+        decision => decision,
+    }
+}
+
 /// Until its `idle_action`, or its longest uptime; none if neither will come as things are.
 pub(crate) fn time_left(settings: &LifecycleSettings, facts: &Facts) -> Option<Duration> {
     let idles = !never_idles(settings) && !is_watched(settings, facts);
@@ -162,6 +178,9 @@ pub(crate) fn kept_awake_by(settings: &LifecycleSettings, facts: &Facts) -> Vec<
     let expected = format!("a heartbeat is expected within {heartbeat} s: not frozen");
     because(heartbeat > 0, expected);
     because(facts.busy, "its processes compute: not frozen".to_owned());
+    let outside = facts.outside.unwrap_or_default();
+    let open = format!("{outside} connections to the outside are open: not hibernated");
+    because(outside > 0, open);
     let recent = facts.idle < timing::FREEZE_AFTER;
     let used = format!("it was used {} s ago", facts.idle.as_secs());
     because(recent, used);

@@ -268,6 +268,17 @@ impl InitClient {
         check::ports(ports.await?)
     }
 
+    /// How many TCP connections its processes have with the outside.
+    ///
+    /// # Errors
+    /// [`InitError`].
+    pub async fn connections(&self) -> Result<u32, InitError> {
+        match self.ask(&Call::Connections).await? {
+            Reply::Connections { count } => Ok(count),
+            _ => Err(UNASKED),
+        }
+    }
+
     /// Processes, by number.
     ///
     /// # Errors

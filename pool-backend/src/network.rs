@@ -7,6 +7,7 @@
 
 mod address;
 mod link;
+mod peers;
 mod resolvers;
 mod rules;
 
@@ -233,6 +234,15 @@ impl Network {
     /// [`NetworkError::Refused`].
     pub async fn let_go(&self, address: Ipv4Addr) -> Result<(), NetworkError> {
         rules::set_held(&self.instance, address, false).await
+    }
+
+    /// Ends every connection from this machine to a container, but those to its init, at both ends.
+    /// Costs a fork.
+    ///
+    /// # Errors
+    /// [`NetworkError::Refused`].
+    pub async fn part(&self, address: Ipv4Addr) -> Result<(), NetworkError> {
+        peers::end(address).await
     }
 
     /// Takes away every namespace, link and rule of this instance.

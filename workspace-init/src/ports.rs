@@ -1,5 +1,6 @@
 //! Which TCP ports are listened on in this network namespace: the kernel's diagnostics say it at
-//! once, and where there are none (gVisor) `/proc/net/tcp` does.
+//! once, and where there are none (gVisor) `/proc/net/tcp` does. And how many connections there
+//! are with the outside.
 
 mod diag;
 mod table;
@@ -12,6 +13,16 @@ use init_protocol::{CONTROL_PORT, ListeningPort, MAX_PORTS};
 /// By number, each once.
 pub fn listening() -> Vec<ListeningPort> {
     collect(diag::listeners().unwrap_or_else(|_| table::listeners()))
+}
+
+/// Connections of which one end is elsewhere, but those to ourselves.
+pub fn connections() -> u32 {
+    let far = |(local, remote): &(SocketAddr, SocketAddr)| {
+        let loopback = remote.ip().to_canonical().is_loopback();
+        local.port() != CONTROL_PORT && !loopback && local.ip() != remote.ip()
+    };
+    let count = table::connections().iter().filter(|pair| far(pair)).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn collect(addresses: Vec<SocketAddr>) -> Vec<ListeningPort> {
@@ -70,6 +81,17 @@ mod tests {
     fn the_control_port_is_left_out() {
         assert_eq!(found(&["0.0.0.0:64999", "127.0.0.1:0"]), []);
         assert_eq!(CONTROL_PORT, 64_999);
+    }
+
+    #[test]
+    fn connections_within_are_not_counted() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let _near = std::net::TcpStream::connect(address).unwrap();
+        let all = table::connections();
+        assert!(all.iter().any(|(_, remote)| *remote == address));
+        let far = |(_, remote): &&(SocketAddr, SocketAddr)| !remote.ip().is_loopback();
+        assert!(connections() as usize <= all.iter().filter(far).count());
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub(crate) struct Gate {
     serial: u64,
     count: Mutex<Count>,
     bell: Notify,
+    outside: Mutex<Option<u32>>,
 }
 
 /// How an app is reached.
@@ -101,6 +102,7 @@ impl Gate {
             serial,
             count: Mutex::default(),
             bell: Notify::new(),
+            outside: Mutex::default(),
         })
     }
 
@@ -187,6 +189,17 @@ impl Gate {
         while !self.is_knocked() {
             self.bell.notified().await;
         }
+    }
+
+    /// Remembers how many connections to the outside there were when it was last shut, if that is
+    /// known.
+    pub(crate) fn keep_outside(&self, count: Option<u32>) {
+        *self.outside.lock() = count;
+    }
+
+    /// See [`Gate::keep_outside`].
+    pub(crate) fn outside(&self) -> Option<u32> {
+        *self.outside.lock()
     }
 
     pub(crate) fn inside(&self) -> Inside {

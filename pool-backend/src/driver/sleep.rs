@@ -1,7 +1,7 @@
 //! Putting a workspace to sleep, in two steps, and taking that back.
 //!
 //! ```text
-//! freeze      gate shut (if no request is inside) → pause
+//! freeze      gate shut (if no request is inside) → connections that would be lost ended → pause
 //! hibernate   freeze → packets held → checkpoint → volume on disk → snapshot complete
 //!             → gate closed (if nobody knocked) → record → directory → link and netns → kill
 //! ```
@@ -56,6 +56,7 @@ impl Driver {
 
     async fn pause(&mut self, gate: &Arc<Gate>) -> Result<(), Error> {
         self.advance(Event::Freeze, gate).await?;
+        self.part(gate).await;
         let id = self.engine.launcher.id_of(&self.record);
         let paused = self.engine.launcher.runtime.pause(&id).await;
         paused.map_err(|error| failed("the processes could not be frozen", error))?;

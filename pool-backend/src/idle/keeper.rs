@@ -11,7 +11,7 @@ use fleet::timing;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Decision, Facts, decide, is_overdue};
+use super::{Decision, Facts, decide, is_overdue, without_breaking};
 use crate::driver::{Handle, Order};
 use crate::engine::Engine;
 use crate::error::ErrorKind;
@@ -107,7 +107,11 @@ async fn look(engine: &Engine, handle: &Handle, seen: &mut Seen) -> Decision {
         overdue_for,
         ..facts
     };
-    decide(&settings, engine.freeze_after, &facts)
+    let decision = decide(&settings, engine.freeze_after, &facts);
+    match engine.launcher.runtime.sleep().keeps_connections {
+        true => decision,
+        false => without_breaking(decision, &facts),
+    }
 }
 
 /// Whether it has computed since it fell idle; unknown counts as yes.

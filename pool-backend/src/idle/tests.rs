@@ -56,6 +56,7 @@ fn facts() -> impl Strategy<Value = Facts> {
                 extension_left,
                 heartbeat_left,
                 overdue_for,
+                outside: None,
             },
         )
 }
@@ -133,6 +134,27 @@ proptest! {
             let early = decide(&settings, FREEZE, &after(earlier));
             prop_assert!(matches!(early, Decision::Nothing | Decision::Freeze), "{early:?}");
         }
+    }
+
+    #[test]
+    fn no_connection_is_broken_unasked(
+        settings in settings(),
+        facts in facts(),
+        outside in prop::option::of(0u32..3),
+    ) {
+        let facts = Facts { outside, ..facts };
+        let decision = decide(&settings, FREEZE, &facts);
+        let softened = without_breaking(decision, &facts);
+        if softened == Decision::Hibernate {
+            prop_assert!(facts.frozen);
+            let due = !facts.overdue_for.is_zero();
+            prop_assert!(due || outside.unwrap_or_default() == 0);
+        } else if decision != Decision::Hibernate {
+            prop_assert_eq!(softened, decision);
+        }
+        // Once it is frozen, and nothing is open, it comes to the same.
+        let frozen = Facts { frozen: true, outside: Some(0), ..facts };
+        prop_assert_eq!(without_breaking(decision, &frozen), decision);
     }
 
     #[test]

@@ -68,4 +68,6 @@ cases!(
     sleep::a_failed_restore_leaves_nothing,
     workloads::jobs_go_on,
     cycles::init_answers_after_each_sleep,
+    cycles::servers_answer_after_each_sleep,
+    cycles::connections_to_the_outside_are_counted,
 );

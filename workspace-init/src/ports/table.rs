@@ -7,9 +7,31 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 const MAX_TABLE: u64 = 4 * 1024 * 1024;
 /// `TCP_LISTEN` of the kernel's socket states.
 const LISTEN: &str = "0A";
+/// Neither open nor closing: `TCP_TIME_WAIT`, `TCP_CLOSE`, `TCP_LISTEN`, `TCP_NEW_SYN_RECV`.
+const NOT_CONNECTED: [&str; 4] = ["06", "07", LISTEN, "0C"];
 
 /// Addresses listened on. A table that cannot be read counts as empty: IPv6 may be absent.
 pub fn listeners() -> Vec<SocketAddr> {
+    let listening = sockets().into_iter().filter(|socket| socket.listens);
+    listening.map(|socket| socket.local).collect()
+}
+
+/// Both ends of each connection, ours first.
+pub fn connections() -> Vec<(SocketAddr, SocketAddr)> {
+    let connected = sockets().into_iter().filter(|socket| socket.connected);
+    connected
+        .map(|socket| (socket.local, socket.remote))
+        .collect()
+}
+
+struct Socket {
+    local: SocketAddr,
+    remote: SocketAddr,
+    listens: bool,
+    connected: bool,
+}
+
+fn sockets() -> Vec<Socket> {
     ["/proc/net/tcp", "/proc/net/tcp6"]
         .into_iter()
         .flat_map(|path| parse(&read(path)))
@@ -23,17 +45,26 @@ fn read(path: &str) -> String {
     read.map(|_| text).unwrap_or_default()
 }
 
-fn parse(table: &str) -> Vec<SocketAddr> {
-    table.lines().filter_map(listener).collect()
+fn parse(table: &str) -> Vec<Socket> {
+    table.lines().filter_map(socket).collect()
 }
 
-/// `  0: 0100007F:1F90 00000000:0000 0A …` → 127.0.0.1, 8080.
-fn listener(line: &str) -> Option<SocketAddr> {
+/// `  0: 0100007F:1F90 00000000:0000 0A …` → 127.0.0.1, 8080, listens.
+fn socket(line: &str) -> Option<Socket> {
     let mut fields = line.split_ascii_whitespace().skip(1);
-    let (address, port) = fields.next()?.split_once(':')?;
-    if fields.nth(1)? != LISTEN {
-        return None;
-    }
+    let local = parse_end(fields.next()?)?;
+    let remote = parse_end(fields.next()?)?;
+    let state = fields.next()?;
+    Some(Socket {
+        local,
+        remote,
+        listens: state == LISTEN,
+        connected: !NOT_CONNECTED.contains(&state),
+    })
+}
+
+fn parse_end(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     Some((parse_address(address)?, port).into())
 }
@@ -72,8 +103,9 @@ mod tests {
     fn found(lines: &[String]) -> Vec<String> {
         let header =
             "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt\n";
-        let addresses = parse(&(header.to_owned() + &lines.concat()));
-        addresses.iter().map(SocketAddr::to_string).collect()
+        let sockets = parse(&(header.to_owned() + &lines.concat()));
+        let listening = sockets.iter().filter(|socket| socket.listens);
+        listening.map(|socket| socket.local.to_string()).collect()
     }
 
     #[test]
@@ -96,6 +128,20 @@ mod tests {
             "[::ffff:127.0.0.1]:82",
         ];
         assert_eq!(found(&lines), wanted);
+    }
+
+    #[test]
+    fn what_is_open_or_closing_is_connected() {
+        let connected = |state: &str| {
+            let line = line("0100007F:0BB8", state);
+            socket(&line).unwrap().connected
+        };
+        for state in ["01", "02", "03", "04", "05", "08", "09", "0B"] {
+            assert!(connected(state), "{state}");
+        }
+        for state in NOT_CONNECTED {
+            assert!(!connected(state), "{state}");
+        }
     }
 
     #[test]

@@ -65,6 +65,10 @@ impl Exchange<'_> {
                 self.reply(&Reply::Ports { ports }).await?;
                 self.end().await
             }
+            Call::Connections => {
+                let count = ports::connections();
+                self.reply(&Reply::Connections { count }).await
+            }
             Call::Processes => {
                 let processes = processes::list();
                 let reply = |processes| Reply::Processes { processes };
