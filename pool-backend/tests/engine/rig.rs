@@ -47,6 +47,7 @@ pub struct Rig {
     home: tempfile::TempDir,
     pools: Pools,
     freeze_after: Duration,
+    runtime: RuntimeChoice,
     node: Option<Arc<Node>>,
     pub directory: Arc<LocalDirectory>,
     pub instance: InstanceId,
@@ -66,27 +67,33 @@ impl Rig {
     }
 
     pub async fn with_pools(pools: Pools) -> Self {
-        Self::make(pools, fleet::timing::FREEZE_AFTER).await
+        Self::make(pools, fleet::timing::FREEZE_AFTER, chosen()).await
+    }
+
+    /// Without pools, on this runtime.
+    pub async fn on(runtime: RuntimeChoice) -> Self {
+        Self::freezing_after(fleet::timing::FREEZE_AFTER, runtime).await
     }
 
     /// Who freezes what nobody used for this long.
-    pub async fn with_freeze_after(freeze_after: Duration) -> Self {
-        Self::make(Pools::default(), freeze_after).await
+    pub async fn freezing_after(freeze_after: Duration, runtime: RuntimeChoice) -> Self {
+        Self::make(Pools::default(), freeze_after, runtime).await
     }
 
-    async fn make(pools: Pools, freeze_after: Duration) -> Self {
+    async fn make(pools: Pools, freeze_after: Duration, runtime: RuntimeChoice) -> Self {
         log();
         let home = tempfile::tempdir().unwrap();
         let data = DataDir::open(&home.path().join("data")).unwrap();
         let instance = data.instance().clone();
         let directory = Arc::new(LocalDirectory::new(data.node().clone()));
-        let mut config = config(home.path(), &pools);
+        let mut config = config(home.path(), &pools, runtime);
         config.freeze_after = freeze_after;
         let node = Node::start(config, data, directory.clone()).await.unwrap();
         Self {
             home,
             pools,
             freeze_after,
+            runtime,
             node: Some(node),
             directory,
             instance,
@@ -159,7 +166,7 @@ impl Rig {
     pub async fn start(&mut self) {
         let data = open_when_free(&self.home.path().join("data")).await;
         self.directory = Arc::new(LocalDirectory::new(data.node().clone()));
-        let mut config = config(self.home.path(), &self.pools);
+        let mut config = config(self.home.path(), &self.pools, self.runtime);
         config.freeze_after = self.freeze_after;
         let directory = self.directory.clone();
         self.node = Some(Node::start(config, data, directory).await.unwrap());
@@ -223,12 +230,13 @@ impl Drop for Rig {
         self.node = None;
         let home = self.home.path().to_owned();
         let instance = self.instance.clone();
+        let chosen = self.runtime;
         let cleaning = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
                 let data = open_when_free(&home.join("data")).await;
                 let directory = Arc::new(LocalDirectory::new(data.node().clone()));
-                let node = Node::start(config(&home, &Pools::default()), data, directory)
+                let node = Node::start(config(&home, &Pools::default(), chosen), data, directory)
                     .await
                     .unwrap();
                 node.shutdown().await;
@@ -242,13 +250,9 @@ impl Drop for Rig {
     }
 }
 
-fn config(home: &Path, pools: &Pools) -> NodeConfig {
+fn config(home: &Path, pools: &Pools, runtime: RuntimeChoice) -> NodeConfig {
     let sizes = pools.sizes.iter();
     let sizes = sizes.map(|(name, size)| (name.parse().unwrap(), *size));
-    let runtime = match std::env::var("FLEEKS_TEST_RUNTIME").as_deref() {
-        Ok("runsc") => RuntimeChoice::Runsc,
-        _ => RuntimeChoice::Runc,
-    };
     NodeConfig {
         data_dir: home.join("data"),
         runtime,
@@ -271,6 +275,15 @@ fn log() {
     use tracing_subscriber::EnvFilter;
     if let Ok(filter) = EnvFilter::try_from_env("FLEEKS_LOG") {
         let _ = tracing_subscriber::fmt().with_env_filter(filter).try_init();
+    }
+}
+
+/// For stories that do not name a runtime.
+fn chosen() -> RuntimeChoice {
+    if is_runsc() {
+        RuntimeChoice::Runsc
+    } else {
+        RuntimeChoice::Runc
     }
 }
 

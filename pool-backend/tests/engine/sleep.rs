@@ -1,128 +1,21 @@
-//! Sleep and wake: what comes back, who wins a race, and what happens when it does not work.
+//! Sleep and wake: what comes back, by whom, and when.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleet::door::{Admission, PortChoice, Visit};
 use fleet::lifecycle::State;
 use fleet::record::{IdleAction, LifecycleSettings, Woken};
 use init_protocol::JobStatus;
+use pool_backend::config::RuntimeChoice;
 use pool_backend::{ErrorKind, Workspace};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
+use crate::counter::{ask, counter, names, visit};
 use crate::rig::{Rig, eventually, output, read, run, shell, write};
 
-/// Counts in memory, ten times a second, and answers each request with the count.
-const COUNTER: &str = r"
-import http.server, os, threading, time
-count, memory = 0, bytearray(os.urandom(1 << 20))
-def counting():
-    global count
-    while True:
-        count += 1
-        time.sleep(0.1)
-threading.Thread(target=counting, daemon=True).start()
-log = open('/workspace/log', 'w')
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        log.write(self.path + '\n'); log.flush()
-        body = f'{os.getpid()} {count} {hash(bytes(memory))}'.encode()
-        self.send_response(200)
-        self.send_header('Content-Length', str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *arguments):
-        pass
-class Server(http.server.ThreadingHTTPServer):
-    request_queue_size = 1024
-Server(('0.0.0.0', 8000), Handler).serve_forever()
-";
-
-/// A workspace with the counter running as a job.
-async fn counter(rig: &Rig, project: &str) -> (Workspace, fleet::id::JobId) {
-    let workspace = rig.create(project).await;
-    write(&workspace, "counter.py", COUNTER).await;
-    let command = pool_backend::workspaces::Command {
-        timeout: None,
-        ..shell("exec python3 counter.py")
-    };
-    let job = workspace.start_job(command).await.unwrap();
-    let ready =
-        "for i in $(seq 100); do curl -sf localhost:8000/ready && exit; sleep 0.1; done; exit 1";
-    output(&workspace, ready).await;
-    (workspace, job.id)
-}
-
-/// What the counter says of itself.
-#[derive(Debug, PartialEq)]
-struct Said {
-    pid: u64,
-    count: u64,
-    memory: String,
-}
-
-impl Said {
-    fn parse(text: &str) -> Self {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        Self {
-            pid: words[0].parse().unwrap(),
-            count: words[1].parse().unwrap(),
-            memory: words[2].to_owned(),
-        }
-    }
-
-    /// The same process, a moment later: no second lost, none made up.
-    fn goes_on_from(&self, before: &Self, awake: Duration) {
-        assert_eq!((self.pid, &self.memory), (before.pid, &before.memory));
-        let most = before.count + 2 + u64::try_from(awake.as_millis()).unwrap() / 100;
-        assert!(
-            (before.count..=most).contains(&self.count),
-            "{before:?}, {self:?}"
-        );
-    }
-}
-
-async fn ask(workspace: &Workspace) -> Said {
-    Said::parse(&output(workspace, "curl -sf localhost:8000/").await)
-}
-
-/// As a visitor, through the door.
-async fn visit(rig: &Rig, workspace: &Workspace) -> Said {
-    let door = rig.node().door();
-    for _ in 0..100 {
-        let route = rig.route(workspace).await.unwrap();
-        let (id, generation) = (&route.workspace, route.generation);
-        let admission = door
-            .admit(id, generation, PortChoice::Main, Visit::InFlight)
-            .await;
-        match admission.unwrap() {
-            Admission::Admitted(guard) => {
-                let mut stream = guard.upstream.connector.connect().await.unwrap();
-                stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
-                let mut answer = String::new();
-                stream.read_to_string(&mut answer).await.unwrap();
-                return Said::parse(answer.split("\r\n\r\n").nth(1).unwrap());
-            }
-            Admission::Asleep | Admission::Moved => {
-                rig.wake_as_gateway(workspace).await;
-            }
-            Admission::NotListening(what) => panic!("{what:?}"),
-        }
-    }
-    panic!("not admitted");
-}
-
-fn names(directory: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.file_name().into_string().unwrap())
-        .collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_runs_goes_on_after_sleep() {
-    let rig = Rig::new(&[]).await;
+pub async fn what_runs_goes_on_after_sleep(runtime: RuntimeChoice) {
+    let rig = Rig::on(runtime).await;
     let (workspace, job) = counter(&rig, "demo").await;
     let began = Instant::now();
     let before = ask(&workspace).await;
@@ -184,9 +77,8 @@ async fn what_runs_goes_on_after_sleep() {
     workspace.stop_job(&job).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_comes_to_a_frozen_one_notices_nothing() {
-    let rig = Rig::new(&[]).await;
+pub async fn who_comes_to_a_frozen_one_notices_nothing(runtime: RuntimeChoice) {
+    let rig = Rig::on(runtime).await;
     let (workspace, _) = counter(&rig, "demo").await;
     let before = ask(&workspace).await;
     let frozen = workspace.freeze().await.unwrap();
@@ -214,225 +106,8 @@ async fn who_comes_to_a_frozen_one_notices_nothing() {
     workspace.freeze().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn any_number_of_callers_wake_it_once() {
-    let rig = Arc::new(Rig::new(&[]).await);
-    let (workspace, _) = counter(&rig, "demo").await;
-    let before = ask(&workspace).await;
-    workspace.hibernate().await.unwrap();
-    let began = Instant::now();
-    let callers: Vec<_> = (0..200)
-        .map(|number| {
-            let (rig, workspace) = (Arc::clone(&rig), workspace.clone());
-            tokio::spawn(async move {
-                match number % 4 {
-                    0 => Said::parse(&output(&workspace, "curl -sf localhost:8000/").await),
-                    _ => visit(&rig, &workspace).await,
-                }
-            })
-        })
-        .collect();
-    for caller in callers {
-        let said = caller.await.unwrap();
-        assert_eq!((said.pid, &said.memory), (before.pid, &before.memory));
-    }
-    println!("200 callers at a sleeper {:?}", began.elapsed());
-    let summary = workspace.summary();
-    assert_eq!((summary.state, summary.generation.0), (State::Running, 2));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn callers_that_race_with_sleep_are_all_served() {
-    let rig = Arc::new(Rig::new(&[]).await);
-    let (workspace, _) = counter(&rig, "demo").await;
-    let before = ask(&workspace).await;
-    let stop = tokio_util::sync::CancellationToken::new();
-    let sleeping = {
-        let (workspace, stop) = (workspace.clone(), stop.clone());
-        tokio::spawn(async move {
-            let (mut slept, mut refused) = (0, 0);
-            while !stop.is_cancelled() {
-                if workspace.summary().state != State::Running {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                    continue;
-                }
-                let done = match (slept + refused) % 2 {
-                    0 => workspace.hibernate().await,
-                    _ => workspace.freeze().await,
-                };
-                match done {
-                    Ok(_) => slept += 1,
-                    Err(error) if error.kind == ErrorKind::Conflict => refused += 1,
-                    Err(error) => panic!("{error:?}"),
-                }
-            }
-            (slept, refused)
-        })
-    };
-    let callers: Vec<_> = (0..2)
-        .map(|caller| {
-            let (rig, workspace) = (Arc::clone(&rig), workspace.clone());
-            tokio::spawn(async move {
-                let mut last = 0;
-                for pause in 0..20 {
-                    let said = match caller % 2 {
-                        0 => ask(&workspace).await,
-                        _ => visit(&rig, &workspace).await,
-                    };
-                    assert!(said.count >= last, "{said:?} after {last}");
-                    last = said.count;
-                    // Into every step of falling asleep, sometimes.
-                    let pause = Duration::from_millis(40 * (pause + caller));
-                    tokio::time::sleep(pause).await;
-                }
-            })
-        })
-        .collect();
-    for caller in callers {
-        caller.await.unwrap();
-    }
-    stop.cancel();
-    let (slept, refused) = sleeping.await.unwrap();
-    println!(
-        "{slept} times asleep, {refused} times not, generation {}",
-        workspace.summary().generation
-    );
-    assert!(slept > 2);
-    let after = ask(&workspace).await;
-    assert_eq!((after.pid, after.memory), (before.pid, before.memory));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failed_checkpoint_leaves_it_running() {
-    let rig = Rig::new(&[]).await;
-    let (workspace, _) = counter(&rig, "demo").await;
-    let before = ask(&workspace).await;
-    // Nothing can be written where snapshots go.
-    let place = rig.snapshots(&workspace);
-    std::fs::write(&place, "in the way").unwrap();
-    let began = Instant::now();
-    let error = workspace.hibernate().await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::NotReady, "{error:?}");
-    let lifecycle = workspace.lifecycle();
-    assert_eq!(lifecycle.summary.state, State::Running);
-    assert_eq!(lifecycle.problem.as_deref(), Some(error.message.as_str()));
-    ask(&workspace).await.goes_on_from(&before, began.elapsed());
-    assert_eq!(workspace.summary().generation.0, 1);
-    std::fs::remove_file(&place).unwrap();
-    workspace.hibernate().await.unwrap();
-    assert_eq!(workspace.lifecycle().problem, None);
-    ask(&workspace).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_is_answered_is_not_put_to_sleep() {
-    let rig = Rig::new(&[]).await;
-    let workspace = rig.create("demo").await;
-    let long = {
-        let workspace = workspace.clone();
-        tokio::spawn(
-            async move { output(&workspace, "echo begun > begun; sleep 8; echo done").await },
-        )
-    };
-    let begun = rig.volume(&workspace).join("data/begun");
-    eventually("the command runs", || begun.exists()).await;
-    let error = workspace.hibernate().await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Conflict, "{error:?}");
-    assert_eq!(workspace.summary().state, State::Running);
-    assert!(
-        workspace
-            .lifecycle()
-            .kept_awake_by
-            .iter()
-            .any(|why| why.contains("1 requests"))
-    );
-    assert_eq!(long.await.unwrap(), "done\n");
-    workspace.hibernate().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_corrupt_snapshot_is_not_the_end() {
-    let rig = Rig::new(&[]).await;
-    for truncated in [true, false] {
-        let (workspace, job) = counter(&rig, if truncated { "cut" } else { "bad" }).await;
-        workspace.hibernate().await.unwrap();
-        let images = rig.snapshots(&workspace).join("1/images");
-        let mut files: Vec<_> = std::fs::read_dir(&images)
-            .unwrap()
-            .map(|entry| entry.unwrap())
-            .filter(|entry| entry.file_type().unwrap().is_file())
-            .map(|entry| (entry.metadata().unwrap().len(), entry.path()))
-            .collect();
-        files.sort();
-        let (size, largest) = files.pop().unwrap();
-        if truncated {
-            let file = std::fs::File::options().write(true).open(&largest).unwrap();
-            file.set_len(size / 2).unwrap();
-        } else {
-            for (size, path) in files {
-                std::fs::write(path, vec![0x5a; usize::try_from(size).unwrap()]).unwrap();
-            }
-        }
-        assert_eq!(output(&workspace, "cat log").await, "/ready\n");
-        let lifecycle = workspace.lifecycle();
-        assert_eq!(lifecycle.woken, Some(Woken::Volume));
-        let job = workspace.job(&job).await.unwrap_err();
-        assert_eq!(job.kind, ErrorKind::NotFound);
-        // And it sleeps and wakes again.
-        workspace.hibernate().await.unwrap();
-        workspace.wake().await.unwrap();
-        assert_eq!(workspace.lifecycle().woken, Some(Woken::Memory));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sleep_outlives_the_node() {
-    let mut rig = Rig::new(&[]).await;
-    let (workspace, _) = counter(&rig, "demo").await;
-    let before = ask(&workspace).await;
-    let began = Instant::now();
-    workspace.hibernate().await.unwrap();
-    let awake = began.elapsed();
-    drop(workspace);
-    rig.kill_and_start().await;
-    assert_eq!(rig.get("demo").summary().state, State::Hibernated);
-    rig.shut_down().await;
-    assert_eq!(rig.leftovers(), Vec::<String>::new());
-    rig.start().await;
-    let workspace = rig.get("demo");
-    assert_eq!(workspace.summary().state, State::Hibernated);
-    let waking = Instant::now();
-    ask(&workspace)
-        .await
-        .goes_on_from(&before, awake + waking.elapsed());
-    assert_eq!(workspace.lifecycle().woken, Some(Woken::Memory));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_one_outlives_a_killed_node() {
-    let mut rig = Rig::new(&[]).await;
-    let (workspace, _) = counter(&rig, "demo").await;
-    let before = ask(&workspace).await;
-    workspace.freeze().await.unwrap();
-    drop(workspace);
-    let began = Instant::now();
-    rig.kill_and_start().await;
-    let workspace = rig.get("demo");
-    ask(&workspace)
-        .await
-        .goes_on_from(&before, Duration::from_secs(1) + began.elapsed());
-    assert_eq!(workspace.summary().generation.0, 1);
-    workspace.freeze().await.unwrap();
-    drop(workspace);
-    rig.shut_down().await;
-    assert_eq!(rig.leftovers(), Vec::<String>::new());
-    rig.start().await;
-    assert_eq!(rig.get("demo").summary().state, State::Stopped);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn idle_ones_fall_asleep_by_themselves() {
-    let rig = Rig::with_freeze_after(Duration::from_millis(500)).await;
+pub async fn idle_ones_fall_asleep_by_themselves(runtime: RuntimeChoice) {
+    let rig = Rig::freezing_after(Duration::from_millis(500), runtime).await;
     let (workspace, _) = counter(&rig, "demo").await;
     let calm = rig.create("calm").await;
     let kept = rig.create("kept").await;
@@ -470,9 +145,8 @@ async fn idle_ones_fall_asleep_by_themselves() {
     ask(&workspace).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sleeper_can_be_restarted_stopped_and_deleted() {
-    let rig = Rig::new(&[]).await;
+pub async fn a_sleeper_can_be_restarted_stopped_and_deleted(runtime: RuntimeChoice) {
+    let rig = Rig::on(runtime).await;
     let (workspace, job) = counter(&rig, "demo").await;
     workspace.hibernate().await.unwrap();
     workspace.restart().await.unwrap();
@@ -493,4 +167,63 @@ async fn a_sleeper_can_be_restarted_stopped_and_deleted() {
     let project = workspace.summary().project;
     rig.workspaces().delete(&rig.owner, &project).await.unwrap();
     eventually("its snapshot is gone", || !place.exists()).await;
+}
+
+/// Waits with an epoll, which gVisor can break where connections are cut under it.
+const SERVER: &str = r"
+import asyncio
+async def serve(reader, writer):
+    while await reader.readline():
+        writer.write(b'here\n')
+async def main():
+    server = await asyncio.start_server(serve, '0.0.0.0', 8000)
+    await server.serve_forever()
+asyncio.run(main())
+";
+
+/// As a visitor, whose connection stays open.
+async fn linger(rig: &Rig, workspace: &Workspace) -> TcpStream {
+    let route = rig.route(workspace).await.unwrap();
+    let door = rig.node().door();
+    let admission = door.admit(
+        &route.workspace,
+        route.generation,
+        PortChoice::Main,
+        Visit::InFlight,
+    );
+    let Admission::Admitted(guard) = admission.await.unwrap() else {
+        panic!("not admitted");
+    };
+    let mut stream = guard.upstream.connector.connect().await.unwrap();
+    stream.write_all(b"who is there?\n").await.unwrap();
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"here\n");
+    stream
+}
+
+pub async fn idle_connections_harm_nobody(runtime: RuntimeChoice) {
+    let rig = Rig::on(runtime).await;
+    let workspace = rig.create("demo").await;
+    write(&workspace, "server.py", SERVER).await;
+    let command = pool_backend::workspaces::Command {
+        timeout: None,
+        ..shell("exec python3 server.py")
+    };
+    let job = workspace.start_job(command).await.unwrap();
+    let listens =
+        "for i in $(seq 100); do (: < /dev/tcp/127.0.0.1/8000) && exit; sleep 0.1; done; exit 1";
+    output(&workspace, listens).await;
+    for _ in 0..4 {
+        let kept = [
+            linger(&rig, &workspace).await,
+            linger(&rig, &workspace).await,
+        ];
+        workspace.hibernate().await.unwrap();
+        workspace.wake().await.unwrap();
+        assert_eq!(workspace.lifecycle().woken, Some(Woken::Memory));
+        drop(kept);
+    }
+    drop(linger(&rig, &workspace).await);
+    workspace.stop_job(&job.id).await.unwrap();
 }

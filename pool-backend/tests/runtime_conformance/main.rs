@@ -63,6 +63,7 @@ cases!(
     egress::only_the_host_gets_in,
     sleep::a_paused_one_goes_on,
     sleep::state_is_as_it_was,
+    sleep::much_memory_is_as_it_was,
     sleep::connections_do_what_is_said_of_them,
     sleep::a_failed_checkpoint_harms_nobody,
     sleep::a_failed_restore_leaves_nothing,

@@ -63,7 +63,7 @@ pub async fn state_is_as_it_was(rig: Rig) {
         assert_eq!(after["count"], before["count"].as_u64().unwrap() + 1);
         assert_eq!(after["line"], format!("line {round}\n"));
         let mut later = sleeper.ask("").await;
-        while later["ticks"] == after["ticks"] {
+        while later["ticks"] == after["ticks"] || later["alarms"] == after["alarms"] {
             later = sleeper.ask("").await;
         }
         // It counts where the new generation's limits are.
@@ -74,6 +74,19 @@ pub async fn state_is_as_it_was(rig: Rig) {
     }
     assert_eq!(sleeper.ask("inner").await["inner"], "ping");
     assert_eq!(sleeper.ask("end child").await["code"], 7);
+    rig.close().await;
+}
+
+pub async fn much_memory_is_as_it_was(rig: Rig) {
+    let mut sleeper = Sleeper::start(&rig, "a", 200).await;
+    let before = sleeper.ask("digest").await;
+    assert!(before["digest"].is_string());
+    let images = sleeper.sleep(&rig).await;
+    sleeper.wake(&rig, &images).await.unwrap();
+    let after = sleeper.ask("digest").await;
+    for same in ["pid", "secret", "digest"] {
+        assert_eq!(after[same], before[same], "{same}");
+    }
     rig.close().await;
 }
 

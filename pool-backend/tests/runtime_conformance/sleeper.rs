@@ -20,9 +20,9 @@ const PORT: u16 = 8098;
 /// Answers each line with what it holds in memory, open files, child and clock.
 const APP: &str = r#"
 cat > /tmp/app.py <<'PY'
-import fcntl, json, os, random, socket, subprocess, threading, time
-state = {"count": 0, "ticks": 0, "secret": random.random()}
-ballast = bytearray(os.urandom(1 << 20)) * int(os.environ.get("BALLAST", "1"))
+import fcntl, hashlib, json, os, random, signal, socket, subprocess, threading, time
+state = {"count": 0, "ticks": 0, "alarms": 0, "secret": random.random()}
+ballast = bytearray(os.urandom(int(os.environ.get("BALLAST", "1")) << 20))
 open("/workspace/lines", "w").writelines("line %d\n" % n for n in range(1000))
 lines = open("/workspace/lines")
 lines.readline()
@@ -41,6 +41,10 @@ def tick():
         time.sleep(0.01)
         state["ticks"] += 1
 threading.Thread(target=tick, daemon=True).start()
+def alarm(*_):
+    state["alarms"] += 1
+signal.signal(signal.SIGALRM, alarm)
+signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
 # A connection of its own, by the loopback.
 inner = socket.create_server(("127.0.0.1", 8097))
 near = socket.create_connection(("127.0.0.1", 8097))
@@ -49,6 +53,8 @@ def answer(question):
     state["count"] += 1
     answer = dict(state, pid=os.getpid(), child=child.pid, alive=child.poll() is None)
     answer["sum"] = sum(ballast[::4096])
+    if question == "digest":
+        answer["digest"] = hashlib.sha256(ballast).hexdigest()
     answer["kept"] = [open(at + "/kept").read() for at in ("/tmp", "/run", "/dev/shm")]
     unlinked.seek(0)
     answer["unlinked"] = unlinked.read()

@@ -1,8 +1,10 @@
 //! `/proc/net/tcp` and `tcp6`: every socket of the network namespace, a line each.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+/// The second may be absent.
+const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 /// Bytes of a table that are read: some 27,000 sockets.
 const MAX_TABLE: u64 = 4 * 1024 * 1024;
 /// `TCP_LISTEN` of the kernel's socket states.
@@ -17,11 +19,16 @@ pub fn listeners() -> Vec<SocketAddr> {
 }
 
 /// Both ends of each connection, ours first.
-pub fn connections() -> Vec<(SocketAddr, SocketAddr)> {
-    let connected = sockets().into_iter().filter(|socket| socket.connected);
-    connected
+///
+/// # Errors
+/// What the system said.
+pub fn connections() -> io::Result<Vec<(SocketAddr, SocketAddr)>> {
+    let mut sockets = parse(&try_read(TABLES[0])?);
+    sockets.extend(parse(&read(TABLES[1])));
+    let connected = sockets.into_iter().filter(|socket| socket.connected);
+    Ok(connected
         .map(|socket| (socket.local, socket.remote))
-        .collect()
+        .collect())
 }
 
 struct Socket {
@@ -32,17 +39,21 @@ struct Socket {
 }
 
 fn sockets() -> Vec<Socket> {
-    ["/proc/net/tcp", "/proc/net/tcp6"]
+    TABLES
         .into_iter()
         .flat_map(|path| parse(&read(path)))
         .collect()
 }
 
 fn read(path: &str) -> String {
+    try_read(path).unwrap_or_default()
+}
+
+fn try_read(path: &str) -> io::Result<String> {
     let mut text = String::new();
-    let file = std::fs::File::open(path);
-    let read = file.and_then(|file| file.take(MAX_TABLE).read_to_string(&mut text));
-    read.map(|_| text).unwrap_or_default()
+    let file = std::fs::File::open(path)?;
+    file.take(MAX_TABLE).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn parse(table: &str) -> Vec<Socket> {

@@ -9,6 +9,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::{Connection, Fault, Server};
 use crate::jobs::Job;
+use crate::refusal::Refusal;
 use crate::{forward, ports, processes, timing};
 
 /// Entries of one reply of a list: with the longest commands, all escaped, still one frame.
@@ -66,7 +67,8 @@ impl Exchange<'_> {
                 self.end().await
             }
             Call::Connections => {
-                let count = ports::connections();
+                let failed = |error| Refusal::failed("no table of connections", &error);
+                let count = ports::connections().map_err(failed)?;
                 self.reply(&Reply::Connections { count }).await
             }
             Call::Processes => {
