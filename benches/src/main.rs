@@ -1,21 +1,25 @@
-//! `fleeks-bench [runc] [runsc]`: what the platform costs, measured from outside on a real
-//! `fleeks up` per runtime. Prints a table, writes `target/bench/fleeks.json`.
+//! `fleeks-bench [WHAT…] [runc] [runsc]`: what the platform costs, measured from outside on a real
+//! `fleeks up` per runtime. Prints tables, writes JSON to `target/bench/`.
 //!
 //! Must never happen here: an assertion about time. Benches report, tests decide.
 
 mod measure;
+mod options;
 mod report;
 mod sample;
+mod sleep;
 
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use fleeks_tests::Runtime;
+use clap::Parser as _;
 
+use crate::options::{Options, What};
 use crate::report::Report;
 
 fn main() -> ExitCode {
-    match run() {
+    let options = Options::parse();
+    match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report::complain(&error);
@@ -24,17 +28,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
+fn run(options: &Options) -> Result<()> {
     let mut report = Report::default();
-    for runtime in [Runtime::Runc, Runtime::Runsc] {
-        if !wanted.is_empty() && !wanted.iter().any(|name| name == runtime.name()) {
-            continue;
+    for what in options.what() {
+        for runtime in options.runtimes() {
+            report::progress(runtime, what.name());
+            let measured = match what {
+                What::Basics => measure::all(runtime, &mut report),
+                What::Sleep => sleep::all(runtime, options, &mut report),
+            };
+            measured.with_context(|| format!("measure {} of {}", what.name(), runtime.name()))?;
         }
-        report::progress(runtime, "measuring");
-        measure::all(runtime, &mut report)
-            .with_context(|| format!("measure {}", runtime.name()))?;
     }
     report.print()?;
-    report.write()
+    report.write(&options.name())
 }

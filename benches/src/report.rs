@@ -17,6 +17,7 @@ pub struct Report {
     machine: Option<Machine>,
     times: Vec<Time>,
     sizes: Vec<Size>,
+    counts: Vec<Count>,
 }
 
 #[derive(Debug, Serialize)]
@@ -28,7 +29,7 @@ struct Machine {
 #[derive(Debug, Serialize)]
 struct Time {
     runtime: &'static str,
-    what: &'static str,
+    what: String,
     /// What the design aims at, as it is written there.
     aim: &'static str,
     #[serde(flatten)]
@@ -38,9 +39,17 @@ struct Time {
 #[derive(Debug, Serialize)]
 struct Size {
     runtime: &'static str,
-    what: &'static str,
+    what: String,
     aim: &'static str,
     bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Count {
+    runtime: &'static str,
+    what: String,
+    aim: &'static str,
+    count: u64,
 }
 
 impl Report {
@@ -48,25 +57,47 @@ impl Report {
     pub fn time(
         &mut self,
         runtime: Runtime,
-        what: &'static str,
+        what: impl Into<String>,
         aim: &'static str,
         percentiles: Percentiles,
     ) {
         self.times.push(Time {
             runtime: runtime.name(),
-            what,
+            what: what.into(),
             aim,
             percentiles,
         });
     }
 
     /// Adds a size.
-    pub fn size(&mut self, runtime: Runtime, what: &'static str, aim: &'static str, bytes: u64) {
+    pub fn size(
+        &mut self,
+        runtime: Runtime,
+        what: impl Into<String>,
+        aim: &'static str,
+        bytes: u64,
+    ) {
         self.sizes.push(Size {
             runtime: runtime.name(),
-            what,
+            what: what.into(),
             aim,
             bytes,
+        });
+    }
+
+    /// Adds a count.
+    pub fn count(
+        &mut self,
+        runtime: Runtime,
+        what: impl Into<String>,
+        aim: &'static str,
+        count: u64,
+    ) {
+        self.counts.push(Count {
+            runtime: runtime.name(),
+            what: what.into(),
+            aim,
+            count,
         });
     }
 
@@ -79,78 +110,66 @@ impl Report {
                 .trim()
                 .to_owned(),
         });
-        let mut out = std::io::stdout().lock();
-        writeln!(
-            out,
-            "| what (ms) | aim, P95 | runc P50 / P95 / P99 | runsc P50 / P95 / P99 |"
-        )?;
-        writeln!(out, "|---|---|---|---|")?;
-        for what in distinct(self.times.iter().map(|time| (time.what, time.aim))) {
-            let cell = |runtime: &str| {
-                let found = self
-                    .times
-                    .iter()
-                    .find(|time| time.runtime == runtime && time.what == what.0);
-                found.map_or("–".to_owned(), |time| {
-                    let Percentiles { p50, p95, p99, .. } = time.percentiles;
-                    format!("{p50:.1} / **{p95:.1}** / {p99:.1}")
-                })
-            };
-            writeln!(
-                out,
-                "| {} | {} | {} | {} |",
-                what.0,
-                what.1,
-                cell("runc"),
-                cell("runsc")
-            )?;
-        }
-        writeln!(out, "\n| what (MiB) | aim | runc | runsc |")?;
-        writeln!(out, "|---|---|---|---|")?;
-        for what in distinct(self.sizes.iter().map(|size| (size.what, size.aim))) {
-            let cell = |runtime: &str| {
-                let found = self
-                    .sizes
-                    .iter()
-                    .find(|size| size.runtime == runtime && size.what == what.0);
-                found.map_or("–".to_owned(), |size| {
-                    format!("{:.1}", size.bytes as f64 / f64::from(1 << 20))
-                })
-            };
-            writeln!(
-                out,
-                "| {} | {} | {} | {} |",
-                what.0,
-                what.1,
-                cell("runc"),
-                cell("runsc")
-            )?;
-        }
-        Ok(())
+        let runtimes = |text: &str| format!("runc{text} | runsc{text}");
+        let times = self.times.iter().map(|time| {
+            let Percentiles { p50, p95, p99, .. } = time.percentiles;
+            let cell = format!("{p50:.1} / **{p95:.1}** / {p99:.1}");
+            (time.what.as_str(), time.aim, time.runtime, cell)
+        });
+        let sizes = self.sizes.iter().map(|size| {
+            let cell = format!("{:.2}", size.bytes as f64 / f64::from(1 << 20));
+            (size.what.as_str(), size.aim, size.runtime, cell)
+        });
+        let counts = self.counts.iter().map(|count| {
+            let cell = count.count.to_string();
+            (count.what.as_str(), count.aim, count.runtime, cell)
+        });
+        let percentiles = runtimes(" P50 / P95 / P99");
+        table(&format!("what (ms) | aim, P95 | {percentiles}"), times)?;
+        table(&format!("what (MiB) | aim | {}", runtimes("")), sizes)?;
+        table(&format!("what | aim | {}", runtimes("")), counts)
     }
 
-    /// Writes `target/bench/fleeks.json`.
-    pub fn write(&self) -> Result<()> {
+    /// Writes `target/bench/<name>.json`.
+    pub fn write(&self, name: &str) -> Result<()> {
         let target = std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| repository().join("target"), PathBuf::from);
         let directory = target.join("bench");
         fs::create_dir_all(&directory)?;
         fs::write(
-            directory.join("fleeks.json"),
+            directory.join(format!("{name}.json")),
             serde_json::to_vec_pretty(self)?,
         )?;
         Ok(())
     }
 }
 
-fn distinct<'a>(all: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<(&'a str, &'a str)> {
-    let mut seen = Vec::new();
-    for one in all {
-        if !seen.contains(&one) {
-            seen.push(one);
-        }
+/// (what, aim, runtime, cell)
+type Row<'a> = (&'a str, &'a str, &'a str, String);
+
+/// Prints what there is, one line for each `what`, runtimes side by side.
+fn table<'a>(head: &str, rows: impl Iterator<Item = Row<'a>>) -> Result<()> {
+    let mut lines: Vec<(&str, &str, [String; 2])> = Vec::new();
+    for (what, aim, runtime, cell) in rows {
+        let known = lines
+            .iter()
+            .position(|line| (line.0, line.1) == (what, aim));
+        let line = known.unwrap_or_else(|| {
+            lines.push((what, aim, ["–".to_owned(), "–".to_owned()]));
+            lines.len() - 1
+        });
+        let column = usize::from(runtime != Runtime::Runc.name());
+        lines[line].2[column] = cell;
     }
-    seen
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\n| {head} |\n|---|---|---|---|")?;
+    for (what, aim, [runc, runsc]) in lines {
+        writeln!(out, "| {what} | {aim} | {runc} | {runsc} |")?;
+    }
+    Ok(())
 }
 
 /// Says on standard error what is being done.

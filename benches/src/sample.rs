@@ -15,6 +15,31 @@ pub struct Percentiles {
     pub max: f64,
 }
 
+/// Timings taken one by one.
+#[derive(Debug, Default)]
+pub struct Samples(Vec<Duration>);
+
+impl Samples {
+    /// Times `work`, if it succeeds.
+    pub fn time<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let begun = Instant::now();
+        let done = work()?;
+        self.add(begun.elapsed());
+        Ok(done)
+    }
+
+    /// One that was taken elsewhere.
+    pub fn add(&mut self, timing: Duration) {
+        self.0.push(timing);
+    }
+}
+
+impl From<Samples> for Percentiles {
+    fn from(samples: Samples) -> Self {
+        percentiles(samples.0)
+    }
+}
+
 /// Times `count` runs of `work`; `between` each, unmeasured. Stops early after `limit`, but never
 /// before five.
 pub fn time(

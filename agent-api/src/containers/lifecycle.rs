@@ -37,8 +37,26 @@ pub(super) fn routes(base: &str) -> Router<ApiState> {
         .route(&at("lifecycle"), get(show).put(configure))
         .route(&at("extend-timeout"), post(extend_timeout))
         .route(&at("keep-alive"), post(keep_alive))
+        .route(&at("freeze"), post(freeze))
         .route(&at("hibernate"), post(hibernate))
         .route(&at("wake"), post(wake))
+}
+
+/// The SDK has no call for it: idle workspaces are frozen by themselves. For operators.
+async fn freeze(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(container_id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let workspace = find(&state, &caller, &container_id)?;
+    let summary = detached(async move { workspace.freeze().await }).await?;
+    Ok(Json(json!({
+        "container_id": summary.container,
+        "status": "frozen",
+        "action": "freeze",
+        "estimated_resume_seconds": 0,
+        "message": "frozen in memory; the next use goes on where it was",
+    })))
 }
 
 async fn hibernate(

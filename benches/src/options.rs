@@ -1,0 +1,92 @@
+//! The command line.
+
+use clap::{Parser, ValueEnum};
+use fleeks_tests::Runtime;
+
+/// What the platform costs, measured on a real `fleeks up`.
+#[derive(Debug, Parser)]
+#[command(name = "fleeks-bench", max_term_width = 100)]
+pub struct Options {
+    /// What to measure, and on which runtime [default: all that takes little time, on both]
+    words: Vec<Word>,
+    /// Of the sleep measurement: times that each process sleeps and wakes in each way
+    #[arg(long, default_value_t = 10)]
+    pub rounds: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Word {
+    /// Containers, API calls, previews, memory
+    Basics,
+    /// Freeze, thaw, hibernate, wake, first byte from each state
+    Sleep,
+    /// On runc only
+    Runc,
+    /// On gVisor only
+    Runsc,
+}
+
+/// One set of measurements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    Basics,
+    Sleep,
+}
+
+impl What {
+    /// In the order in which they run by default.
+    const USUAL: [Self; 2] = [Self::Basics, Self::Sleep];
+
+    /// As it is asked for.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Basics => "basics",
+            Self::Sleep => "sleep",
+        }
+    }
+}
+
+impl Options {
+    /// What was asked for.
+    pub fn what(&self) -> Vec<What> {
+        let named: Vec<What> = self.words.iter().filter_map(|word| word.what()).collect();
+        if named.is_empty() {
+            What::USUAL.to_vec()
+        } else {
+            named
+        }
+    }
+
+    /// The runtimes, runc first.
+    pub fn runtimes(&self) -> Vec<Runtime> {
+        let (runc, runsc) = (
+            self.words.contains(&Word::Runc),
+            self.words.contains(&Word::Runsc),
+        );
+        [(Runtime::Runc, runc), (Runtime::Runsc, runsc)]
+            .into_iter()
+            .filter(|(_, named)| *named || runc == runsc)
+            .map(|(runtime, _)| runtime)
+            .collect()
+    }
+
+    /// For the file of figures: that of a usual run is not overwritten by another.
+    pub fn name(&self) -> String {
+        let what = self.what();
+        if what == What::USUAL {
+            return "fleeks".to_owned();
+        }
+        let names: Vec<&str> = what.into_iter().map(What::name).collect();
+        names.join("-")
+    }
+}
+
+impl Word {
+    fn what(self) -> Option<What> {
+        match self {
+            Self::Basics => Some(What::Basics),
+            Self::Sleep => Some(What::Sleep),
+            Self::Runc | Self::Runsc => None,
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What a hibernated workspace costs while nobody uses it.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use fleeks_tests::{World, memory, wait};
+
+use super::mass::{Mass, bytes_below};
+use crate::report::Report;
+
+/// Workspaces put to sleep.
+const SLEEPERS: usize = 24;
+/// How long the platform's CPU time is watched.
+const WATCH: Duration = Duration::from_secs(10);
+/// Clock ticks a second in `/proc/<pid>/stat`: a constant of the kernel's interface.
+const TICKS: u64 = 100;
+
+/// Memory and CPU time of the platform, kernel objects, and disk.
+pub fn of_sleepers(world: &World, report: &mut Report) -> Result<()> {
+    let (runtime, platform) = (world.runtime(), world.pid()?);
+    // Once around, so that what the platform allocates for good is allocated.
+    hibernated(world, 4)?;
+    let idle = || pool_rests(world);
+    idle()?;
+    let (memory_before, objects_before) = (memory::proportional(platform)?, objects(world)?);
+    let cpu_before = cpu_over(platform)?;
+    let volumes_before = bytes_below(&world.data_dir().join("volumes"));
+    let sleepers = hibernated(world, SLEEPERS)?;
+    idle()?;
+    let grown = memory::proportional(platform)?.saturating_sub(memory_before);
+    let objects_now = objects(world)?;
+    ensure!(
+        objects_now == objects_before,
+        "sleepers hold kernel objects: {objects_before:?} before, {objects_now:?} now"
+    );
+    let cpu = cpu_over(platform)?.saturating_sub(cpu_before);
+    let count = SLEEPERS as u64;
+    report.size(
+        runtime,
+        "a hibernated workspace (PSS of the platform)",
+        "–",
+        grown / count,
+    );
+    let snapshots: u64 = sleepers.iter().map(|mass| mass.snapshot_bytes(world)).sum();
+    report.size(
+        runtime,
+        "a hibernated workspace, 10 MiB: snapshot on disk",
+        "–",
+        snapshots / count,
+    );
+    let volumes = bytes_below(&world.data_dir().join("volumes")).saturating_sub(volumes_before);
+    report.size(
+        runtime,
+        "a hibernated workspace: volume and records on disk",
+        "–",
+        volumes / count,
+    );
+    let links = format!("{} hibernated: namespaces and links left", sleepers.len());
+    report.count(runtime, links, "0", 0);
+    let what = format!("{SLEEPERS} hibernated: CPU time of the platform in a second (µs)");
+    report.count(runtime, what, "–", cpu.as_micros() as u64 / WATCH.as_secs());
+    Ok(())
+}
+
+fn hibernated(world: &World, count: usize) -> Result<Vec<Mass>> {
+    (0..count)
+        .map(|_| {
+            let mass = Mass::start(world, 10)?;
+            mass.order("hibernate")?;
+            Ok(mass)
+        })
+        .collect()
+}
+
+/// (processes, namespaces, links) beside the platform itself.
+fn objects(world: &World) -> Result<(usize, usize, usize)> {
+    let traces = world.traces()?;
+    Ok((
+        traces.processes.len(),
+        traces.netns.len(),
+        traces.links.len(),
+    ))
+}
+
+/// Waits until nothing is made or taken away any more.
+fn pool_rests(world: &World) -> Result<()> {
+    let mut last = None;
+    let mut since = Instant::now();
+    wait::until_true("the platform to rest", Duration::from_secs(60), || {
+        let now = objects(world)?;
+        if last != Some(now) {
+            last = Some(now);
+            since = Instant::now();
+        }
+        Ok(since.elapsed() > Duration::from_secs(2))
+    })
+}
+
+/// CPU time that a process takes in [`WATCH`].
+fn cpu_over(pid: i32) -> Result<Duration> {
+    let before = cpu(pid)?;
+    let begun = Instant::now();
+    wait::until_true("time to pass", WATCH * 2, || Ok(begun.elapsed() >= WATCH))?;
+    Ok(cpu(pid)?.saturating_sub(before))
+}
+
+fn cpu(pid: i32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let rest = stat.rsplit_once(')').context("stat")?.1;
+    let words: Vec<&str> = rest.split_whitespace().collect();
+    let ticks = |at: usize| -> Result<u64> { Ok(words.get(at).context("stat")?.parse()?) };
+    Ok(Duration::from_millis(
+        (ticks(11)? + ticks(12)?) * 1000 / TICKS,
+    ))
+}
