@@ -76,6 +76,8 @@ pub const INIT_RETRY_MAX: Duration = Duration::from_millis(20);
 pub const JOB_LONGEST: Duration = Duration::from_secs(3600);
 /// A runtime's command (create, start, kill, delete, state).
 pub const RUNTIME_COMMAND: Duration = Duration::from_secs(20);
+/// The kernel answers a change of its packet filter within this.
+pub const KERNEL_ANSWER: Duration = Duration::from_secs(5);
 /// Between two looks at a cgroup whose processes are dying.
 pub const CGROUP_POLL: Duration = Duration::from_millis(2);
 /// For all processes of a container to stand still.

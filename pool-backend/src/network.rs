@@ -6,6 +6,7 @@
 //! Must never happen here: a rule, link or namespace of another instance touched.
 
 mod address;
+mod held;
 mod link;
 mod peers;
 mod resolvers;
@@ -220,7 +221,7 @@ impl Network {
 
     /// Lets nothing in or out of a container any more, until [`Network::let_go`]. Connections
     /// stay: what is sent meanwhile is lost and sent again. (A link that is set down would lose
-    /// its routes, and its packets would go wherever else the host sends them.) Costs a fork.
+    /// its routes, and its packets would go wherever else the host sends them.)
     ///
     /// # Errors
     /// [`NetworkError::Refused`].

@@ -12,7 +12,7 @@ use fleet::timing;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::NetworkError;
+use super::{NetworkError, held};
 
 /// Where no container goes: this-host, private, carrier, loopback, link-local (cloud metadata),
 /// protocol assignments (more metadata), benchmarking, multicast and everything above it.
@@ -22,8 +22,13 @@ const DENIED: &str = "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254
 const CONNECTIONS: u32 = 8192;
 
 /// The name of an instance's table.
+fn name(instance: &InstanceId) -> String {
+    format!("fleeks_{instance}")
+}
+
+/// The same with its family, for `nft`.
 fn table(instance: &InstanceId) -> String {
-    format!("inet fleeks_{instance}")
+    format!("inet {}", name(instance))
 }
 
 /// Installs the rules, replacing those of an earlier run in one transaction.
@@ -50,26 +55,26 @@ pub async fn remove(instance: &InstanceId) -> Result<(), NetworkError> {
 /// Adds a container to those that get and send nothing, or takes it from them. Idempotent.
 ///
 /// # Errors
-/// [`NetworkError::Refused`] with what `nft` said.
+/// [`NetworkError::Refused`].
 pub async fn set_held(
     instance: &InstanceId,
     address: Ipv4Addr,
     held: bool,
 ) -> Result<(), NetworkError> {
-    let element = format!("element {} held {{ {address} }}\n", table(instance));
-    // Deleting what is not there would fail.
-    let delete = if held {
-        ""
-    } else {
-        &format!("delete {element}")
-    };
-    let text = format!("add {element}{delete}");
-    nft("hold a container's packets", &text).await
+    let table = name(instance);
+    tokio::task::spawn_blocking(move || held::set(&table, address, held))
+        .await
+        .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+        .map_err(|error| NetworkError::Refused {
+            action: "hold a container's packets",
+            reason: error.to_string(),
+        })
 }
 
 fn rule_set(instance: &InstanceId, resolvers: &[Ipv4Addr]) -> String {
     let table = table(instance);
     let links = format!("\"{instance}-*\"");
+    let held = held::SET;
     let resolvers = if resolvers.is_empty() {
         String::new()
     } else {
@@ -84,17 +89,17 @@ delete table {table}
 table {table} {{
   set resolvers {{ type ipv4_addr; {resolvers} }}
   set denied {{ type ipv4_addr; flags interval; elements = {{ {DENIED} }}; }}
-  set held {{ type ipv4_addr; }}
+  set {held} {{ type ipv4_addr; }}
   set connections {{ type ipv4_addr; flags dynamic; size 65535; }}
   chain prerouting {{
     type filter hook prerouting priority mangle; policy accept;
     iifname {links} meta nfproto != ipv4 drop
     iifname {links} fib saddr . iif oif missing drop
-    iifname {links} ip saddr @held drop
+    iifname {links} ip saddr @{held} drop
   }}
   chain postrouting_all {{
     type filter hook postrouting priority filter; policy accept;
-    oifname {links} ip daddr @held drop
+    oifname {links} ip daddr @{held} drop
   }}
   chain input {{
     type filter hook input priority filter - 5; policy accept;
