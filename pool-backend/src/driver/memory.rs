@@ -65,7 +65,8 @@ impl Launcher {
         begun.map_err(not_kept)
     }
 
-    /// Returns when the images are durable and complete.
+    /// Returns when the images are durable and complete, and the volume is durable: what the
+    /// processes have written must be no older than what they remember.
     ///
     /// # Errors
     /// `NoSpace`, `NotReady`.
@@ -81,6 +82,13 @@ impl Launcher {
             reader: self.reader(record).await?,
             connections_kept: self.runtime.sleep().keeps_connections,
         };
+        let volume = self.volume(&record.id);
+        // On one file system the images' way to the disk is the volume's.
+        if !same_file_system(&volume.data(), &draft.images_dir()) {
+            volume.sync().await.map_err(|error| {
+                Error::from_io("the volume could not be written to its disk", error)
+            })?;
+        }
         draft.commit(about).await.map_err(not_kept)
     }
 
@@ -179,6 +187,12 @@ impl Launcher {
         );
         Ok(init)
     }
+}
+
+fn same_file_system(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let device = |path: &Path| std::fs::metadata(path).map(|found| found.dev()).ok();
+    device(one).is_some() && device(one) == device(other)
 }
 
 fn not_kept(error: SnapshotError) -> Error {

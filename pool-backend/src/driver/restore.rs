@@ -10,6 +10,7 @@
 //! Must never happen here: a start from the volume while there is a snapshot that a later wake
 //! could take.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use fleet::lifecycle::Event;
@@ -30,11 +31,17 @@ impl Driver {
     /// To the generation that the record names by now.
     pub(super) async fn wake(&mut self) {
         let began = Instant::now();
-        if let Err(error) = self.change(Event::Wake, None).await {
+        let (engine, record) = (Arc::clone(&self.engine), self.record.clone());
+        // Both read and write disks, and neither needs the other's answer.
+        let (changed, found) = tokio::join!(
+            self.change(Event::Wake, None),
+            engine.launcher.snapshot_of(&record)
+        );
+        if let Err(error) = changed {
             self.fall_asleep_again(began, &error).await;
             return;
         }
-        let (init, woken) = match self.bring_back().await {
+        let (init, woken) = match self.bring_back(found).await {
             Ok(brought) => brought,
             Err(error) => {
                 self.fall_asleep_again(began, &error).await;
@@ -59,8 +66,11 @@ impl Driver {
         }
     }
 
-    async fn bring_back(&mut self) -> Result<(InitClient, Woken), Error> {
-        match self.engine.launcher.snapshot_of(&self.record).await {
+    async fn bring_back(
+        &mut self,
+        found: Result<Option<Snapshot>, SnapshotError>,
+    ) -> Result<(InitClient, Woken), Error> {
+        match found {
             Ok(Some(snapshot)) => {
                 if let Some(init) = self.restore(&snapshot).await? {
                     return Ok((init, Woken::Memory));

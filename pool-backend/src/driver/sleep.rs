@@ -169,12 +169,15 @@ impl Driver {
             }
             return Err(error);
         }
-        // Nobody can come in any more. The link goes first, so that no peer hears of the end.
-        let id = self.engine.launcher.id_of(&self.record);
-        if let Err(error) = self.engine.launcher.network.release(&id).await {
+        // Nobody can come in any more, and no peer hears of the end: its packets are held.
+        let id = engine.launcher.id_of(&self.record);
+        let (released, ()) = tokio::join!(
+            engine.launcher.network.release(&id),
+            self.remove_container()
+        );
+        if let Err(error) = released {
             tracing::warn!(workspace = %self.handle.id(), %error, "its network is not all gone");
         }
-        self.remove_container().await;
         tracing::info!(workspace = %self.handle.id(), took = ?began.elapsed(), "hibernated");
         Ok(())
     }
@@ -190,14 +193,14 @@ impl Driver {
         launcher.hold(self.record.address).await?;
         let draft = launcher.begin_snapshot(&self.record).await?;
         let images = draft.images_dir();
-        let checkpoint = launcher.runtime.checkpoint(&id, &images).await;
+        let volume = launcher.volume(&workspace);
+        // The volume's way to its disk begins at once: what is written of it by now need not be
+        // waited for later. Should that fail, it fails again then.
+        let (checkpoint, _) =
+            tokio::join!(launcher.runtime.checkpoint(&id, &images), volume.sync());
         checkpoint.map_err(|error| failed("the processes could not be put on disk", error))?;
         let written = began.elapsed();
         unless_knocked(gate)?;
-        // What the processes have written must be no older than what they remember.
-        launcher.volume(&workspace).sync().await.map_err(|error| {
-            Error::from_io("the volume could not be written to its disk", error)
-        })?;
         launcher.commit_snapshot(&self.record, draft).await?;
         if !gate.close_unheard() {
             return Err(interrupted());

@@ -282,18 +282,20 @@ impl Draft {
     pub async fn commit(mut self, about: About) -> Result<Snapshot, SnapshotError> {
         blocking(move || {
             let failed = SnapshotError::io("write a snapshot");
+            // One call for some dozens of files; they are looked at on their way to the disk.
+            let images = File::open(self.images_dir()).map_err(&failed)?;
+            let directory = self.directory.clone();
+            let looking = std::thread::spawn(move || manifest::look(&directory));
+            rustix::fs::syncfs(images).map_err(|error| failed(error.into()))?;
+            let died = |_| Err(io::Error::other("the thread that read the images died"));
             let manifest = Manifest {
                 workspace: self.workspace.clone(),
                 generation: self.generation,
                 about,
-                files: manifest::look(&self.directory).map_err(&failed)?,
+                files: looking.join().unwrap_or_else(died).map_err(&failed)?,
                 created_at: OffsetDateTime::now_utc(),
                 clock_ms: machine::clock_ms(),
             };
-            // One call for some dozens of files.
-            File::open(self.images_dir())
-                .and_then(|images| Ok(rustix::fs::syncfs(images)?))
-                .map_err(&failed)?;
             manifest::write(&self.directory, &manifest).map_err(&failed)?;
             sync(&self.directory).map_err(&failed)?;
             let directory = named(&self.parent, self.generation, State::Complete);
