@@ -202,21 +202,54 @@ fn bind(source: &Path, destination: &Path, options: &[&str]) -> Value {
     json!({ "destination": destination, "type": "bind", "source": source, "options": options })
 }
 
+/// What a container does not see.
+const MASKED: [&str; 10] = [
+    "/proc/interrupts",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/vmallocinfo",
+    "/sys/firmware",
+];
+/// What it only sees.
+const READ_ONLY: [&str; 7] = [
+    "/proc/bus",
+    "/proc/driver",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/mtrr",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
 fn linux(spec: &ContainerSpec, plan: &Plan) -> Value {
+    // A directory is masked by a file system of its own, for which CRIU starts an archiver at each
+    // sleep and wake; nothing of these is secret.
+    let hardware = ["/proc/acpi", "/proc/asound", "/proc/scsi"];
+    let (mut masked, mut read_only) = (MASKED.to_vec(), READ_ONLY.to_vec());
+    match plan.kind {
+        RuntimeKind::Runc => read_only.extend(hardware),
+        RuntimeKind::Runsc => masked.extend(hardware),
+    }
+    let mut namespaces = vec![
+        json!({ "type": "pid" }),
+        json!({ "type": "mount" }),
+        json!({ "type": "ipc" }),
+        json!({ "type": "uts" }),
+        json!({ "type": "network", "path": spec.netns }),
+    ];
+    // runc's would be gone after a wake: CRIU leaves cgroups alone. All that it would hide is a name.
+    if plan.kind == RuntimeKind::Runsc {
+        namespaces.push(json!({ "type": "cgroup" }));
+    }
     let mut linux = json!({
-        "namespaces": [
-            { "type": "pid" }, { "type": "mount" }, { "type": "ipc" }, { "type": "uts" },
-            { "type": "cgroup" }, { "type": "network", "path": spec.netns },
-        ],
-        "maskedPaths": [
-            "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore",
-            "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
-            "/proc/timer_list", "/proc/timer_stats", "/proc/vmallocinfo", "/sys/firmware",
-        ],
-        "readonlyPaths": [
-            "/proc/bus", "/proc/driver", "/proc/fs", "/proc/irq", "/proc/mtrr", "/proc/sys",
-            "/proc/sysrq-trigger",
-        ],
+        "namespaces": namespaces,
+        "maskedPaths": masked,
+        "readonlyPaths": read_only,
         "resources": resources(spec, plan),
     });
     if let Some(cgroup) = &plan.cgroup {

@@ -19,14 +19,16 @@ const LOG: &str = "runtime.log";
 const LOG_TAIL: usize = 2000;
 
 /// How CRIU is to go about it; runc itself has no options for these. In this order: half-made
-/// connections are dropped, their clients ask again; the network is shut through a library,
-/// without forks; deleted files that are still open are part of the images, up to this size, or
-/// get a hidden name if they have another.
+/// connections are dropped, their clients ask again; the network is not shut, as the node holds
+/// all packets meanwhile ([`crate::network::Network::hold`]); deleted files that are still open are part of the images, up to this size, or
+/// get a hidden name if they have another; cgroups are neither written down nor made again, for runc
+/// puts CRIU, and so what it restores, into the new generation's.
 const CRIU_OPTIONS: &str = "\
 skip-in-flight
-network-lock nftables
+network-lock skip
 ghost-limit 268435456
 link-remap
+manage-cgroups=ignore
 ";
 
 /// All bundles of a runtime.

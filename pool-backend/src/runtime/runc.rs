@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::process::Command;
 
 use super::oci_program::OciProgram;
-use super::stage;
+use super::stage::{self, KernelFacts};
 use super::{
     ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, RuntimeKind, Settings,
     SleepTraits, Usage,
@@ -20,6 +20,7 @@ const CONNECTIONS_AND_LOCKS: [&str; 2] = ["--tcp-established", "--file-locks"];
 #[derive(Debug)]
 pub struct Runc {
     program: OciProgram,
+    facts: Option<KernelFacts>,
 }
 
 impl Runc {
@@ -34,8 +35,9 @@ impl Runc {
         } else {
             PathBuf::from("runc")
         };
+        let facts = KernelFacts::open(&settings.instance, &settings.data_dir);
         let program = OciProgram::open(RuntimeKind::Runc, file, &[], settings).await?;
-        Ok(Self { program })
+        Ok(Self { program, facts })
     }
 
     /// `checkpoint` or `restore`, up to what differs.
@@ -44,10 +46,17 @@ impl Runc {
         command.args(CONNECTIONS_AND_LOCKS);
         // runc and CRIU mount this and that while they work, all cgroups among it, and leave it
         // there when they fail or are killed.
-        // SAFETY: between fork and exec it makes system calls only; it takes no lock and allocates
-        // nothing.
+        let facts = self.facts.clone();
+        // SAFETY: between fork and exec the closure makes system calls only; it takes no lock and
+        // allocates nothing (paths are C strings).
         unsafe {
-            command.pre_exec(stage::own_mounts);
+            command.pre_exec(move || {
+                stage::own_mounts()?;
+                if let Some(facts) = &facts {
+                    facts.mount();
+                }
+                Ok(())
+            });
         }
         Ok(command)
     }
@@ -131,6 +140,9 @@ impl Runtime for Runc {
     }
 
     fn close(&self) {
+        if let Some(facts) = &self.facts {
+            facts.remove();
+        }
         self.program.close();
     }
 }
