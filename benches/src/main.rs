@@ -3,15 +3,17 @@
 //!
 //! Must never happen here: an assertion about time. Benches report, tests decide.
 
+mod cycles;
 mod measure;
 mod options;
 mod report;
 mod sample;
 mod sleep;
+mod stampede;
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Parser as _;
 
 use crate::options::{Options, What};
@@ -36,10 +38,16 @@ fn run(options: &Options) -> Result<()> {
             let measured = match what {
                 What::Basics => measure::all(runtime, &mut report),
                 What::Sleep => sleep::all(runtime, options, &mut report),
+                What::Stampede => stampede::all(runtime, options, &mut report),
+                What::Cycles => cycles::all(runtime, options, &mut report),
             };
-            measured.with_context(|| format!("measure {} of {}", what.name(), runtime.name()))?;
+            if let Err(error) = measured {
+                // What was measured before counts all the same.
+                report.finish(&options.name())?;
+                let context = format!("measure {} of {}", what.name(), runtime.name());
+                return Err(error.context(context));
+            }
         }
     }
-    report.print()?;
-    report.write(&options.name())
+    report.finish(&options.name())
 }

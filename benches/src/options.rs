@@ -12,6 +12,15 @@ pub struct Options {
     /// Of the sleep measurement: times that each process sleeps and wakes in each way
     #[arg(long, default_value_t = 10)]
     pub rounds: usize,
+    /// Of the stampede: sleepers that are woken at the same moment
+    #[arg(long, default_value_t = 30)]
+    pub sleepers: usize,
+    /// Of the cycles: how many on each runtime
+    #[arg(long, default_value_t = 3000)]
+    pub cycles: usize,
+    /// Of the cycles: workspaces that are cycled at the same time
+    #[arg(long, default_value_t = 1)]
+    pub workers: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -20,6 +29,10 @@ enum Word {
     Basics,
     /// Freeze, thaw, hibernate, wake, first byte from each state
     Sleep,
+    /// 500 requests at one sleeper, and many sleepers woken at once
+    Stampede,
+    /// Thousands of sleeps and wakes of mixed workloads; takes an hour
+    Cycles,
     /// On runc only
     Runc,
     /// On gVisor only
@@ -31,17 +44,21 @@ enum Word {
 pub enum What {
     Basics,
     Sleep,
+    Stampede,
+    Cycles,
 }
 
 impl What {
     /// In the order in which they run by default.
-    const USUAL: [Self; 2] = [Self::Basics, Self::Sleep];
+    const USUAL: [Self; 3] = [Self::Basics, Self::Sleep, Self::Stampede];
 
     /// As it is asked for.
     pub fn name(self) -> &'static str {
         match self {
             Self::Basics => "basics",
             Self::Sleep => "sleep",
+            Self::Stampede => "stampede",
+            Self::Cycles => "cycles",
         }
     }
 }
@@ -86,6 +103,8 @@ impl Word {
         match self {
             Self::Basics => Some(What::Basics),
             Self::Sleep => Some(What::Sleep),
+            Self::Stampede => Some(What::Stampede),
+            Self::Cycles => Some(What::Cycles),
             Self::Runc | Self::Runsc => None,
         }
     }

@@ -9,6 +9,7 @@ use fleeks_tests::Runtime;
 use fleeks_tests::world::repository;
 use serde::Serialize;
 
+use crate::cycles::Outcome;
 use crate::sample::Percentiles;
 
 /// All that was measured.
@@ -18,6 +19,7 @@ pub struct Report {
     times: Vec<Time>,
     sizes: Vec<Size>,
     counts: Vec<Count>,
+    cycles: Vec<Outcome>,
 }
 
 #[derive(Debug, Serialize)]
@@ -101,8 +103,23 @@ impl Report {
         });
     }
 
-    /// Prints the table, runtimes side by side.
-    pub fn print(&mut self) -> Result<()> {
+    /// Adds what came of cycles.
+    pub fn cycles(&mut self, outcome: Outcome) {
+        self.cycles.push(outcome);
+    }
+
+    /// Prints it all, and writes `target/bench/<name>.json`.
+    pub fn finish(&mut self, name: &str) -> Result<()> {
+        self.print()?;
+        fs::write(
+            directory()?.join(format!("{name}.json")),
+            serde_json::to_vec_pretty(self)?,
+        )?;
+        Ok(())
+    }
+
+    /// Runtimes side by side.
+    fn print(&mut self) -> Result<()> {
         self.machine = Some(Machine {
             cpus: std::thread::available_parallelism().map_or(0, usize::from),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
@@ -127,21 +144,22 @@ impl Report {
         let percentiles = runtimes(" P50 / P95 / P99");
         table(&format!("what (ms) | aim, P95 | {percentiles}"), times)?;
         table(&format!("what (MiB) | aim | {}", runtimes("")), sizes)?;
-        table(&format!("what | aim | {}", runtimes("")), counts)
-    }
-
-    /// Writes `target/bench/<name>.json`.
-    pub fn write(&self, name: &str) -> Result<()> {
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| repository().join("target"), PathBuf::from);
-        let directory = target.join("bench");
-        fs::create_dir_all(&directory)?;
-        fs::write(
-            directory.join(format!("{name}.json")),
-            serde_json::to_vec_pretty(self)?,
-        )?;
+        table(&format!("what | aim | {}", runtimes("")), counts)?;
+        let mut out = std::io::stdout().lock();
+        for outcome in &self.cycles {
+            writeln!(out, "\n{}", outcome.text())?;
+        }
         Ok(())
     }
+}
+
+/// Where figures and evidence go.
+pub fn directory() -> Result<PathBuf> {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| repository().join("target"), PathBuf::from);
+    let directory = target.join("bench");
+    fs::create_dir_all(&directory)?;
+    Ok(directory)
 }
 
 /// (what, aim, runtime, cell)

@@ -32,6 +32,11 @@ impl Samples {
     pub fn add(&mut self, timing: Duration) {
         self.0.push(timing);
     }
+
+    /// All of another's.
+    pub fn append(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
+    }
 }
 
 impl From<Samples> for Percentiles {

@@ -3,7 +3,7 @@
 //! the process knew before.
 
 mod cost;
-mod mass;
+pub mod mass;
 
 use std::time::Duration;
 

@@ -64,6 +64,7 @@ pub struct Builder {
     runtime: Runtime,
     pools: Vec<(&'static str, String)>,
     pool_memory: Option<&'static str>,
+    log: Option<&'static str>,
 }
 
 impl Builder {
@@ -79,6 +80,12 @@ impl Builder {
         self
     }
 
+    /// What its log says, in place of what the environment asks for.
+    pub fn log(mut self, directives: &'static str) -> Self {
+        self.log = Some(directives);
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub fn open(self) -> Result<World> {
         let plot = Plot::claim()?;
@@ -86,6 +93,7 @@ impl Builder {
             runtime: self.runtime,
             pools: self.pools,
             pool_memory: self.pool_memory,
+            log: self.log,
             plot,
             child: None,
             ready: None,
@@ -100,6 +108,7 @@ pub struct World {
     runtime: Runtime,
     pools: Vec<(&'static str, String)>,
     pool_memory: Option<&'static str>,
+    log: Option<&'static str>,
     plot: Plot,
     child: Option<Child>,
     ready: Option<Ready>,
@@ -112,6 +121,7 @@ impl World {
             runtime,
             pools: Vec::new(),
             pool_memory: None,
+            log: None,
         }
     }
 
@@ -224,6 +234,9 @@ impl World {
             command.args(["--pool-memory", share]);
         }
         command.arg("--ready-file").arg(&ready_file);
+        if let Some(directives) = self.log {
+            command.env("FLEEKS_LOG", directives);
+        }
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -326,7 +339,8 @@ impl World {
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
-    fn log_file(&self) -> PathBuf {
+    /// Where the platform's log is.
+    pub fn log_file(&self) -> PathBuf {
         self.plot.path().join("fleeks.log")
     }
 }

@@ -3,18 +3,16 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use fleeks_tests::{World, memory, wait};
 
 use super::mass::{Mass, bytes_below};
 use crate::report::Report;
 
 /// Workspaces put to sleep.
-const SLEEPERS: usize = 24;
+const SLEEPERS: usize = 40;
 /// How long the platform's CPU time is watched.
 const WATCH: Duration = Duration::from_secs(10);
-/// Clock ticks a second in `/proc/<pid>/stat`: a constant of the kernel's interface.
-const TICKS: u64 = 100;
 
 /// Memory and CPU time of the platform, kernel objects, and disk.
 pub fn of_sleepers(world: &World, report: &mut Report) -> Result<()> {
@@ -64,13 +62,12 @@ pub fn of_sleepers(world: &World, report: &mut Report) -> Result<()> {
 }
 
 fn hibernated(world: &World, count: usize) -> Result<Vec<Mass>> {
-    (0..count)
-        .map(|_| {
-            let mass = Mass::start(world, 10)?;
-            mass.order("hibernate")?;
-            Ok(mass)
-        })
-        .collect()
+    let sleeper = || {
+        let mass = Mass::start(world, 10)?;
+        mass.order("hibernate")?;
+        Ok(mass)
+    };
+    (0..count).map(|_| sleeper()).collect()
 }
 
 /// (processes, namespaces, links) beside the platform itself.
@@ -105,12 +102,17 @@ fn cpu_over(pid: i32) -> Result<Duration> {
     Ok(cpu(pid)?.saturating_sub(before))
 }
 
+/// Of all its threads, to the nanosecond.
 fn cpu(pid: i32) -> Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let rest = stat.rsplit_once(')').context("stat")?.1;
-    let words: Vec<&str> = rest.split_whitespace().collect();
-    let ticks = |at: usize| -> Result<u64> { Ok(words.get(at).context("stat")?.parse()?) };
-    Ok(Duration::from_millis(
-        (ticks(11)? + ticks(12)?) * 1000 / TICKS,
-    ))
+    let mut sum = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // One that ended meanwhile counts no more.
+        let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
+        let taken = text
+            .split(' ')
+            .next()
+            .and_then(|word| word.parse::<u64>().ok());
+        sum += taken.unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(sum))
 }

@@ -1,0 +1,180 @@
+//! Many visitors at once: all at one sleeper, and one at each of many sleepers.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use fleeks_tests::{Runtime, World, raw, wait};
+
+use crate::options::Options;
+use crate::report::{Report, progress};
+use crate::sample::Samples;
+use crate::sleep::mass::Mass;
+
+/// Requests at one sleeper.
+const VISITORS: usize = 500;
+/// Memory of each sleeper, in MiB.
+const SIZE: u64 = 10;
+/// Workspaces that are made and put to sleep together.
+const MADE_TOGETHER: usize = 3;
+/// Nobody needs more stack than a TLS connection.
+const STACK: usize = 256 << 10;
+
+/// Everything, on one runtime.
+pub fn all(runtime: Runtime, options: &Options, report: &mut Report) -> Result<()> {
+    let world = World::builder(runtime).pool("python", 2).open()?;
+    progress(runtime, &format!("{VISITORS} requests at one sleeper"));
+    one_sleeper(&world, report)?;
+    let count = options.sleepers;
+    progress(runtime, &format!("{count} sleepers at once"));
+    many_sleepers(&world, count, report)?;
+    world.stop()
+}
+
+fn one_sleeper(world: &World, report: &mut Report) -> Result<()> {
+    let runtime = world.runtime();
+    let sleeper = Mass::start(world, 50)?;
+    sleeper.order("hibernate")?;
+    let generation = sleeper.generation()?;
+    let visitors = vec![&sleeper; VISITORS];
+    let (answers, restores) = visit(world, &visitors)?;
+    let mut samples = Samples::default();
+    let served = answers.iter().filter(|answer| answer.status == 200).count();
+    for answer in answers {
+        samples.add(answer.took);
+    }
+    let restored = sleeper.generation()? - generation;
+    ensure!(restored == 1, "{restored} restores for one stampede");
+    let what = format!("first byte of {VISITORS} requests at once at one sleeper of 50 MiB");
+    report.time(runtime, what, "–", samples.into());
+    let what = format!("{VISITORS} requests at one sleeper: served");
+    report.count(runtime, what, "500", served as u64);
+    let what = format!("{VISITORS} requests at one sleeper: restores");
+    report.count(runtime, what, "1", restored.max(restores as u64));
+    Ok(())
+}
+
+fn many_sleepers(world: &World, count: usize, report: &mut Report) -> Result<()> {
+    let runtime = world.runtime();
+    let sleepers = asleep(world, count)?;
+    let (answers, restores) = visit(world, &sleepers.iter().collect::<Vec<_>>())?;
+    let mut samples = Samples::default();
+    let (mut served, mut later) = (0, 0);
+    for answer in answers {
+        match answer.status {
+            200 => served += 1,
+            503 => later += 1,
+            status => return Err(anyhow!("a sleeper answered {status}")),
+        }
+        samples.add(answer.took);
+    }
+    for sleeper in &sleepers {
+        sleeper.check_lenient(world)?;
+    }
+    let what = format!("first byte of {count} sleepers of {SIZE} MiB woken at once");
+    report.time(runtime, what, "–", samples.into());
+    report.count(
+        runtime,
+        format!("{count} sleepers at once: served"),
+        "all",
+        served,
+    );
+    report.count(
+        runtime,
+        format!("{count} sleepers at once: told 503"),
+        "0",
+        later,
+    );
+    let what = format!("{count} sleepers at once: most restores at a time (cap 8)");
+    report.count(runtime, what, "≤ 8", restores as u64);
+    Ok(())
+}
+
+/// Makes sleepers, several at a time.
+fn asleep(world: &World, count: usize) -> Result<Vec<Mass>> {
+    let all: Result<Vec<Vec<Mass>>> = std::thread::scope(|scope| {
+        let makers: Vec<_> = (0..MADE_TOGETHER)
+            .map(|maker| {
+                scope.spawn(move || {
+                    let mut made = Vec::new();
+                    for _ in (maker..count).step_by(MADE_TOGETHER) {
+                        let mass = Mass::start(world, SIZE)?;
+                        mass.order("hibernate")?;
+                        made.push(mass);
+                    }
+                    Ok(made)
+                })
+            })
+            .collect();
+        let died = |_| Err(anyhow!("a maker died"));
+        makers
+            .into_iter()
+            .map(|maker| maker.join().unwrap_or_else(died))
+            .collect()
+    });
+    Ok(all?.into_iter().flatten().collect())
+}
+
+struct Answer {
+    status: u16,
+    took: Duration,
+}
+
+/// All ask at the same moment, on TLS connections that are open by then. And how many restores
+/// were seen at a time.
+fn visit(world: &World, sleepers: &[&Mass]) -> Result<(Vec<Answer>, usize)> {
+    let ready = Barrier::new(sleepers.len() + 1);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let visitor = |sleeper: &Mass| -> Result<Answer> {
+            let connected = raw::connect_tls(world, &sleeper.host);
+            ready.wait();
+            let request = format!(
+                "GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+                sleeper.host
+            );
+            let begun = Instant::now();
+            let answer = raw::talk(&mut connected?, request.as_bytes())?;
+            let status = raw::status(&answer).with_context(|| answer.clone())?;
+            Ok(Answer {
+                status,
+                took: begun.elapsed(),
+            })
+        };
+        let visitors: Result<Vec<_>> = sleepers
+            .iter()
+            .map(|sleeper| {
+                let builder = std::thread::Builder::new().stack_size(STACK);
+                Ok(builder.spawn_scoped(scope, move || visitor(sleeper))?)
+            })
+            .collect();
+        let watcher = scope.spawn(|| restores_at_a_time(world, &over));
+        ready.wait();
+        let died = |_| Err(anyhow!("a visitor died"));
+        let answers: Vec<Result<Answer>> = visitors?
+            .into_iter()
+            .map(|visitor| visitor.join().unwrap_or_else(died))
+            .collect();
+        over.store(true, Ordering::Relaxed);
+        let most = watcher.join().map_err(|_| anyhow!("the watcher died"))??;
+        Ok((answers.into_iter().collect::<Result<_>>()?, most))
+    })
+}
+
+/// The most runtime programs that restored at one moment, until it is over.
+fn restores_at_a_time(world: &World, over: &AtomicBool) -> Result<usize> {
+    let mut most = 0;
+    let name = world.runtime().name();
+    wait::until_true("the stampede to end", Duration::from_secs(120), || {
+        let traces = world.traces()?;
+        let restores = traces.processes.iter().filter(|(_, command)| {
+            let mut words = command.split(' ');
+            words.next().is_some_and(|program| program.ends_with(name))
+                && words.any(|word| word == "restore")
+        });
+        most = most.max(restores.count());
+        Ok(over.load(Ordering::Relaxed))
+    })?;
+    Ok(most)
+}
