@@ -7,6 +7,7 @@
 mod apps;
 mod article;
 mod bad_input;
+mod cli;
 mod contained;
 mod durable;
 mod files;
@@ -72,6 +73,12 @@ fn stories() -> Vec<Story> {
         own!(sleep::a_crash_forgets_no_settings),
         own!(sleep::a_dozen_wake_at_once),
         own!(sleep::a_hundred_wake_at_once).soak(),
+        calm!(cli::a_workspace_lives_and_dies),
+        calm!(cli::exec_is_like_being_there),
+        calm!(cli::logs_follow),
+        calm!(cli::files_go_in_and_out),
+        calm!(cli::a_platform_elsewhere).everyday(&[Runtime::Runc]),
+        calm!(cli::help_helps).everyday(&[Runtime::Runc]),
         own!(operators::metrics_tell_what_happened),
         calm!(isolation::no_way_to_neighbours_host_or_metadata),
         calm!(isolation::nothing_of_the_host_is_seen),

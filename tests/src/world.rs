@@ -362,7 +362,8 @@ impl Drop for World {
     }
 }
 
-fn binary() -> Result<PathBuf> {
+/// The `fleeks` that is tested.
+pub fn binary() -> Result<PathBuf> {
     let named = std::env::var_os("FLEEKS_BIN").map(PathBuf::from);
     let path = named.unwrap_or_else(|| {
         let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);

@@ -216,9 +216,72 @@ pub struct PreviewArgs {
     /// Show it in a browser
     #[arg(long, short)]
     pub open: bool,
+    /// A link that opens this port of a private workspace, until it expires or is revoked
+    #[arg(long, short)]
+    pub share: bool,
+    /// For how long: 90s, 30m, 2h, 7d [default: 1d]
+    #[arg(long = "for", value_name = "TIME", value_parser = seconds, requires = "share")]
+    pub lasts: Option<u64>,
+    /// What people see beside the link in a list
+    #[arg(long, value_name = "TEXT", requires = "share")]
+    pub label: Option<String>,
+    /// From now on only links open it
+    #[arg(long, conflicts_with = "public")]
+    pub private: bool,
+    /// From now on whoever knows its address may see it
+    #[arg(long)]
+    pub public: bool,
+    /// List its links
+    #[arg(long, conflicts_with_all = ["share", "open"])]
+    pub links: bool,
+    /// End a link, and what was let in by it
+    #[arg(long, value_name = "LINK", conflicts_with_all = ["share", "open", "links"])]
+    pub revoke: Option<String>,
+}
+
+/// `2h` and the like, in seconds.
+fn seconds(text: &str) -> Result<u64, String> {
+    let wrong = || "write a number and s, m, h or d, e.g. 2h".to_owned();
+    let unit = match text.as_bytes().last() {
+        Some(b's') => 1,
+        Some(b'm') => 60,
+        Some(b'h') => 3600,
+        Some(b'd') => 86_400,
+        _ => return Err(wrong()),
+    };
+    let count = text
+        .get(..text.len() - 1)
+        .and_then(|count| count.parse::<u64>().ok());
+    let seconds = count.and_then(|count| count.checked_mul(unit));
+    seconds.filter(|seconds| *seconds > 0).ok_or_else(wrong)
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(seconds("90s"), Ok(90));
+        assert_eq!(seconds("2h"), Ok(7200));
+        assert_eq!(seconds("7d"), Ok(604_800));
+        for wrong in [
+            "",
+            "2",
+            "h",
+            "0s",
+            "-1h",
+            "1.5h",
+            "2w",
+            "99999999999999999999d",
+            "ü",
+        ] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
 }

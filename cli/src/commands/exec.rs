@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use fleet::timing;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Outcome;
 use super::logs::{self, Reader};
@@ -37,6 +38,8 @@ pub async fn run(session: &Session, args: &ExecArgs) -> Outcome {
     if let Some(seconds) = args.timeout {
         body["timeout_seconds"] = seconds.into();
     }
+    // From here on: a job that began must not be left behind.
+    let mut interrupts = signal(SignalKind::interrupt())?;
     let starting = session.post("/api/v1/sdk/terminal/background", &body);
     let started = session
         .patiently(&format!("waking {}", args.name), starting)
@@ -54,7 +57,7 @@ pub async fn run(session: &Session, args: &ExecArgs) -> Outcome {
     let mut reader = Reader::new(&args.name, job);
     let ended = tokio::select! {
         ended = follow(session, &mut reader) => ended?,
-        _ = tokio::signal::ctrl_c() => {
+        _ = interrupts.recv() => {
             let name = encode(&args.name);
             let path = format!("/api/v1/sdk/terminal/jobs/{}?project_id={name}", encode(job));
             session.delete(&path).await?;

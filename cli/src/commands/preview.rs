@@ -1,43 +1,123 @@
-//! `fleeks preview`: a workspace's address, printed or shown in a browser.
+//! `fleeks preview`: a workspace's address, printed or shown in a browser; links that open a private
+//! one.
 
 use std::io::Write as _;
 use std::process::{ExitCode, Stdio};
 
-use serde_json::json;
+use hyper::Method;
+use serde_json::{Value, json};
 
 use super::Outcome;
 use crate::args::PreviewArgs;
-use crate::session::{Failure, Session};
-use crate::show::{field, plain};
+use crate::client::encode;
+use crate::session::{Failure, Session, workspace_path};
+use crate::show::{field, plain, table};
 
 /// Programs that show an address to a person.
 const OPENERS: [&str; 3] = ["xdg-open", "open", "sensible-browser"];
 
 /// Runs the command.
 pub async fn run(session: &Session, args: &PreviewArgs) -> Outcome {
-    let workspace = session.workspace(&args.name).await?;
-    let name = if args.http {
-        "preview_url_http"
-    } else {
-        "preview_url"
-    };
-    let url = field(&workspace, name);
-    let url = match args.port {
-        Some(port) => of_port(url, port).ok_or(Failure::Answer("preview_url"))?,
-        None => url.to_owned(),
-    };
-    if url.is_empty() {
-        return Err(Failure::Answer("address without TLS"));
+    if args.private || args.public {
+        let visibility = if args.private { "private" } else { "public" };
+        let path = workspace_path(&args.name) + "/access";
+        let body = json!({ "visibility": visibility });
+        session.client.call(Method::PUT, &path, Some(&body)).await?;
     }
-    if session.json {
-        session.document(&json!({ "project_id": args.name, "url": url, "port": args.port }))?;
+    if let Some(link) = &args.revoke {
+        revoke(session, &args.name, link).await?;
+    } else if args.links {
+        links(session, &args.name).await?;
     } else {
-        writeln!(anstream::stdout(), "{}", plain(&url))?;
-    }
-    if args.open {
-        show(&url)?;
+        let told = match args.share {
+            true => shared(session, args).await?,
+            false => plainly(session, args).await?,
+        };
+        let name = if args.http { "url_http" } else { "url" };
+        let url = told[name].as_str().ok_or(Failure::Answer("such address"))?;
+        match session.json {
+            true => session.document(&told)?,
+            false => writeln!(anstream::stdout(), "{}", plain(url))?,
+        }
+        if args.open {
+            show(url)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The address that it has anyhow.
+async fn plainly(session: &Session, args: &PreviewArgs) -> Result<Value, Failure> {
+    let workspace = session.workspace(&args.name).await?;
+    let address = |name| -> Option<String> {
+        let url = workspace[name].as_str()?;
+        match args.port {
+            Some(port) => of_port(url, port),
+            None => Some(url.to_owned()),
+        }
+    };
+    Ok(json!({
+        "project_id": args.name,
+        "port": args.port,
+        "url": address("preview_url"),
+        "url_http": address("preview_url_http"),
+    }))
+}
+
+/// One with a token, made now; never told again.
+async fn shared(session: &Session, args: &PreviewArgs) -> Result<Value, Failure> {
+    let mut body = json!({});
+    if let Some(port) = args.port {
+        body["port"] = port.into();
+    }
+    if let Some(seconds) = args.lasts {
+        body["expires_in_seconds"] = seconds.into();
+    }
+    if let Some(label) = &args.label {
+        body["label"] = label.as_str().into();
+    }
+    session.post(&links_path(&args.name), &body).await
+}
+
+fn links_path(name: &str) -> String {
+    workspace_path(name) + "/share-links"
+}
+
+async fn links(session: &Session, name: &str) -> Result<(), Failure> {
+    let listed = session.get(&links_path(name)).await?;
+    if session.json {
+        return session.document(&listed);
+    }
+    let links = listed["share_links"]
+        .as_array()
+        .ok_or(Failure::Answer("share_links"))?;
+    let row = |link: &Value| {
+        vec![
+            plain(field(link, "link_id")),
+            link["port"]
+                .as_u64()
+                .map_or_else(|| "main".to_owned(), |port| port.to_string()),
+            plain(field(link, "expires_at")),
+            plain(field(link, "label")),
+        ]
+    };
+    let rows: Vec<_> = links.iter().map(row).collect();
+    table(
+        &mut anstream::stdout(),
+        &["LINK", "PORT", "EXPIRES", "LABEL"],
+        &rows,
+    )?;
+    Ok(())
+}
+
+async fn revoke(session: &Session, name: &str, link: &str) -> Result<(), Failure> {
+    let path = format!("{}/{}", links_path(name), encode(link));
+    let revoked = session.delete(&path).await?;
+    if session.json {
+        return session.document(&revoked);
+    }
+    writeln!(anstream::stdout(), "{} is revoked", plain(link))?;
+    Ok(())
 }
 
 /// `https://3000--workspace-….domain/`.

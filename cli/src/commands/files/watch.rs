@@ -13,13 +13,17 @@ use crate::show::{faint, plain};
 
 /// Runs the command, until Ctrl-C.
 pub async fn run(session: &Session, name: &str, path: &str) -> Result<(), Failure> {
+    tokio::select! {
+        looking = look(session, name, path) => looking,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
+}
+
+async fn look(session: &Session, name: &str, path: &str) -> Result<(), Failure> {
     let path = if path == "/" { "" } else { path };
     let mut before = sync::remote(session, name, path, &[]).await?;
     loop {
-        tokio::select! {
-            () = tokio::time::sleep(timing::REMOTE_LOOK) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(()),
-        }
+        tokio::time::sleep(timing::REMOTE_LOOK).await;
         let now = sync::remote(session, name, path, &[]).await?;
         for (what, path) in changes(&before, &now) {
             match session.json {

@@ -1,0 +1,422 @@
+//! The command line, as people and scripts use it: the real binary against a running platform.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use fleeks_tests::process::{self, Finished};
+use fleeks_tests::{World, wait};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Create, list, info, hibernate, wake, rm: what is printed is true, for people and for scripts.
+pub fn a_workspace_lives_and_dies(world: &World) -> Result<()> {
+    let name = name("cli");
+    let made = told(world, &["ws", "create", &name, "--template", "python"])?;
+    ensure!(made.contains("https://workspace-"), "{made}");
+    ensure!(!made.contains('\x1b'), "colours in a pipe: {made:?}");
+    let again = document(
+        world,
+        &["ws", "create", &name, "--template", "python", "--json"],
+    )?;
+    ensure!(again["project_id"] == name.as_str(), "{again}");
+
+    let listed = told(world, &["ws", "list"])?;
+    let row = listed.lines().find(|line| line.contains(&name));
+    ensure!(row.is_some_and(|row| row.contains("running")), "{listed}");
+    let listed = document(world, &["ws", "list", "--json"])?;
+    let all = listed["workspaces"].as_array().context("no list")?;
+    ensure!(
+        all.iter().any(|one| one["project_id"] == name.as_str()),
+        "{listed}"
+    );
+
+    told(world, &["hibernate", &name])?;
+    let info = told(world, &["ws", "info", &name])?;
+    ensure!(
+        info.contains("hibernated") && info.contains("snapshot"),
+        "{info}"
+    );
+    let info = document(world, &["ws", "info", &name, "--json"])?;
+    let size = info["lifecycle"]["snapshot"]["size_bytes"].as_u64();
+    ensure!(size.is_some_and(|size| size > 10_000), "{info}");
+    ensure!(info["lifecycle"]["generation"] == 1, "{info}");
+    told(world, &["wake", &name])?;
+    let info = document(world, &["ws", "info", &name, "--json"])?;
+    ensure!(info["lifecycle"]["generation"] == 2, "{info}");
+    ensure!(!info["lifecycle"]["woken"].is_null(), "{info}");
+    ensure!(
+        !info["lifecycle"]["kept_awake_by"].to_string().is_empty(),
+        "{info}"
+    );
+    ensure!(info["stats"]["process_count"].as_u64() >= Some(1), "{info}");
+
+    let url = told(world, &["preview", &name, "--port", "3000"])?;
+    ensure!(url.starts_with("https://3000--workspace-"), "{url}");
+    told(world, &["ws", "rm", &name])?;
+    let gone = run(world, &["ws", "info", &name])?;
+    ensure!(gone.status.code() == Some(3), "{}", gone.stderr);
+    ensure!(
+        gone.stderr.contains("fleeks ws list"),
+        "no advice: {}",
+        gone.stderr
+    );
+    told(world, &["ws", "rm", "--force", &name])?;
+    Ok(())
+}
+
+/// Output comes as it is printed, each stream to its own, and the exit code is the command's.
+pub fn exec_is_like_being_there(world: &World) -> Result<()> {
+    let workspace = world.workspace("python")?;
+    let name = workspace.project.as_str();
+    let both = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)";
+    let ran = run(world, &["exec", name, "--", "python", "-c", both])?;
+    ensure!(ran.status.code() == Some(7), "{:?}", ran.status);
+    ensure!(
+        ran.stdout == b"out\n" && ran.stderr == "err\n",
+        "{:?} {:?}",
+        ran.stdout,
+        ran.stderr
+    );
+    let line = run(
+        world,
+        &[
+            "exec",
+            name,
+            "-e",
+            "WHO=you",
+            "-w",
+            "/tmp",
+            "echo $WHO; pwd",
+        ],
+    )?;
+    ensure!(line.stdout == b"you\n/tmp\n", "{:?}", line.stdout);
+    let bytes = run(world, &["exec", name, r"printf '\000\377\r\n'"])?;
+    ensure!(bytes.stdout == b"\x00\xff\r\n", "{:?}", bytes.stdout);
+    let slow = run(world, &["exec", name, "--timeout", "1", "sleep 60"])?;
+    ensure!(slow.status.code() == Some(124), "{:?}", slow.status);
+    let much = run(world, &["exec", name, "seq 1 50000"])?;
+    let expected: String = (1..=50_000).map(|n| format!("{n}\n")).collect();
+    ensure!(
+        much.stdout == expected.as_bytes(),
+        "{} bytes",
+        much.stdout.len()
+    );
+    let nobody = run(world, &["exec", "no-such-workspace", "true"])?;
+    ensure!(nobody.status.code() == Some(3), "{:?}", nobody.status);
+
+    // As it comes: the second line is asked for only after the first was seen.
+    let go_on = "echo one; while [ ! -e go ]; do sleep 0.05; done; echo two";
+    let mut child = start(world, &["exec", name, go_on])?;
+    let lines = lines(child.stdout.take().context("stdout")?);
+    ensure!(lines.recv_timeout(LIMIT)? == "one");
+    workspace.write("go", "")?;
+    ensure!(lines.recv_timeout(LIMIT)? == "two");
+    let ended = process::wait_for_end(&mut child, LIMIT)?.context("it does not end")?;
+    ensure!(ended.success(), "{ended}");
+
+    // Ctrl-C ends it there, too.
+    let mut child = start(world, &["exec", name, "echo here; exec sleep 1234"])?;
+    let lines = self::lines(child.stdout.take().context("stdout")?);
+    ensure!(lines.recv_timeout(LIMIT)? == "here");
+    kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT)?;
+    let ended = process::wait_for_end(&mut child, LIMIT)?.context("it does not end")?;
+    ensure!(ended.code() == Some(130), "{ended}");
+    let processes = format!("/api/v1/sdk/containers/{}/processes", workspace.container);
+    let left = workspace.api().get(&processes)?.ok()?.to_string();
+    ensure!(left.contains("process_count") && !left.contains("sleep 1234"), "{left}");
+    Ok(())
+}
+
+/// A detached job's output can be read and followed later, also over a sleep.
+pub fn logs_follow(world: &World) -> Result<()> {
+    let workspace = world.workspace("python")?;
+    let name = workspace.project.as_str();
+    let line = "echo first; while [ ! -e go ]; do sleep 0.05; done; echo last";
+    let job = told(world, &["exec", name, "--detach", line])?;
+    ensure!(job.starts_with("job_"), "{job}");
+    let mut child = start(world, &["logs", "-f", name])?;
+    let lines = lines(child.stdout.take().context("stdout")?);
+    ensure!(lines.recv_timeout(LIMIT)? == "first");
+    ensure!(told(world, &["logs", "--list", name])?.contains(job.trim()));
+    workspace.write("go", "")?;
+    ensure!(lines.recv_timeout(LIMIT)? == "last");
+    let ended = process::wait_for_end(&mut child, LIMIT)?.context("it does not end")?;
+    ensure!(ended.success(), "{ended}");
+    ensure!(told(world, &["logs", name, job.trim()])? == "first\nlast\n");
+    Ok(())
+}
+
+/// Files go in and out unchanged: bytes, permissions, directories; and only what changed.
+pub fn files_go_in_and_out(world: &World) -> Result<()> {
+    let workspace = world.workspace("python")?;
+    let name = workspace.project.as_str();
+    let scratch = world.scratch()?;
+    let at = |path: &str| scratch.join(path).display().to_string();
+    let there = |path: &str| format!("{name}:{path}");
+    let content: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    fs::write(at("bytes.bin"), &content)?;
+    told(
+        world,
+        &["files", "cp", &at("bytes.bin"), &there("deep/er/")],
+    )?;
+    told(
+        world,
+        &["files", "cp", &there("deep/er/bytes.bin"), &at("back.bin")],
+    )?;
+    ensure!(
+        fs::read(at("back.bin"))? == content,
+        "other bytes came back"
+    );
+    let cat = run(world, &["files", "cat", name, "deep/er/bytes.bin"])?;
+    ensure!(cat.stdout == content, "other bytes were printed");
+    let absent = run(world, &["files", "cat", name, "no/such/file"])?;
+    ensure!(absent.status.code() == Some(3), "{}", absent.stderr);
+
+    fs::create_dir_all(scratch.join("app/src/.git"))?;
+    fs::write(at("app/run.sh"), "#!/bin/sh\necho ran\n")?;
+    fs::set_permissions(at("app/run.sh"), fs::Permissions::from_mode(0o755))?;
+    fs::write(at("app/src/main.py"), "print('hello')\n")?;
+    fs::write(at("app/src/.git/config"), "no")?;
+    let sync = |more: &[&str]| -> Result<Value> {
+        let (from, to) = (at("app"), there("app"));
+        let command = [&["files", "sync", "--json", &from, &to], more].concat();
+        document(world, &command)
+    };
+    let would = sync(&["--dry-run"])?;
+    ensure!(
+        would["changes"].as_array().map(Vec::len) == Some(2),
+        "{would}"
+    );
+    let sent = sync(&[])?;
+    ensure!(
+        sent["changes"].as_array().map(Vec::len) == Some(2),
+        "{sent}"
+    );
+    ensure!(workspace.sh("app/run.sh; ls -A app/src")? == "ran\nmain.py");
+    let again = sync(&[])?;
+    ensure!(
+        again["changes"].as_array().is_some_and(Vec::is_empty),
+        "{again}"
+    );
+    fs::remove_file(at("app/run.sh"))?;
+    sync(&["--delete"])?;
+    ensure!(workspace.sh("ls app")? == "src");
+    workspace.write("app/src/new.py", "new")?;
+    told(world, &["files", "sync", &there("app"), &at("fetched")])?;
+    ensure!(fs::read_to_string(at("fetched/src/new.py"))? == "new");
+    let fetched = document(
+        world,
+        &["files", "sync", "--json", &there("app"), &at("fetched")],
+    )?;
+    ensure!(
+        fetched["changes"].as_array().is_some_and(Vec::is_empty),
+        "{fetched}"
+    );
+
+    let mut command = command(world, &["files", "cp", "-", &there("from-a-pipe")])?;
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = process::spawn(command, Signal::SIGKILL)?;
+    child.stdin.take().context("stdin")?.write_all(b"piped")?;
+    let ended = process::wait_for_end(&mut child, LIMIT)?.context("it does not end")?;
+    ensure!(ended.success() && workspace.read("from-a-pipe")? == "piped");
+
+    // What changes there is seen here, and what changes here goes there.
+    let mut watching = start(world, &["files", "watch", name])?;
+    let seen = lines(watching.stdout.take().context("stdout")?);
+    let event = wait::until("an event", LIMIT, || {
+        // It looks for the first time at a moment that nobody knows.
+        workspace.write(&format!("seen-{}", rand::random::<u32>()), "x")?;
+        Ok(seen.recv_timeout(Duration::from_secs(2)).ok())
+    })?;
+    ensure!(
+        event.contains("created") && event.contains("seen-"),
+        "{event}"
+    );
+    process::signal_group(&watching, Signal::SIGINT)?;
+    let ended = process::wait_for_end(&mut watching, LIMIT)?.context("it does not end")?;
+    ensure!(ended.success(), "{ended}");
+    let mut sending = start(
+        world,
+        &["files", "sync", "--watch", &at("app"), &there("live")],
+    )?;
+    workspace.wait_for_file("live/src/main.py")?;
+    fs::write(at("app/src/main.py"), "print('changed')\n")?;
+    wait::until_true("the change to arrive", LIMIT, || {
+        Ok(workspace.read("live/src/main.py")?.contains("changed"))
+    })?;
+    process::signal_group(&sending, Signal::SIGKILL)?;
+    sending.wait()?;
+    Ok(())
+}
+
+/// Over TLS with a URL and a key, as from another machine; and what is said when that does not do.
+pub fn a_platform_elsewhere(world: &World) -> Result<()> {
+    let workspace = world.workspace("python")?;
+    let ready = world.ready()?;
+    let url = format!("https://api.{}:{}", ready.domain, ready.https.port());
+    let key = world.api()?.key().to_owned();
+    let far = |arguments: &[&str], key: &str, ca: bool| -> Result<Finished> {
+        let mut command = Command::new(fleeks_tests::world::binary()?);
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin");
+        // A data dir that is not the platform's: nothing is known of it here.
+        command
+            .env("FLEEKS_DATA_DIR", "/nonexistent")
+            .env("FLEEKS_BASE_URL", &url);
+        command.env("FLEEKS_API_KEY", key);
+        if ca {
+            command.env("FLEEKS_CA", &ready.ca_file);
+        }
+        process::run(command, LIMIT)
+    };
+    let exec = ["exec", &workspace.project, "echo from afar"];
+    let ran = far(&exec, &key, true)?;
+    ensure!(
+        ran.status.success() && ran.stdout == b"from afar\n",
+        "{}",
+        ran.stderr
+    );
+    let unknown_ca = far(&exec, &key, false)?;
+    ensure!(unknown_ca.status.code() == Some(6), "{}", unknown_ca.stderr);
+    ensure!(
+        unknown_ca.stderr.contains("certificate"),
+        "{}",
+        unknown_ca.stderr
+    );
+    let wrong = far(
+        &["ws", "list"],
+        &format!("fleeks_sk_{}", "0".repeat(40)),
+        true,
+    )?;
+    ensure!(wrong.status.code() == Some(4), "{}", wrong.stderr);
+    ensure!(
+        wrong.stderr.contains("--key"),
+        "no advice: {}",
+        wrong.stderr
+    );
+    let wrong = far(&["ws", "list", "--json"], "fleeks_sk_wrong", true)?;
+    let error: Value = serde_json::from_str(wrong.stderr.trim()).context(wrong.stderr)?;
+    ensure!(
+        error["status"] == 401 && !error["advice"].is_null(),
+        "{error}"
+    );
+    let clear = run(
+        world,
+        &["ws", "list", "--api", "http://192.0.2.1:8080", "--key", "k"],
+    )?;
+    ensure!(clear.status.code() == Some(2), "{}", clear.stderr);
+    ensure!(clear.stderr.contains("in the clear"), "{}", clear.stderr);
+    let mut keyless = Command::new(fleeks_tests::world::binary()?);
+    keyless
+        .args(["ws", "list", "--api", "https://192.0.2.1"])
+        .env_remove("FLEEKS_API_KEY");
+    let keyless = process::run(keyless, LIMIT)?;
+    ensure!(
+        keyless.status.code() == Some(2) && keyless.stderr.contains("--key"),
+        "{}",
+        keyless.stderr
+    );
+    Ok(())
+}
+
+/// Help with examples for every command, completions for every shell, and no colours but where
+/// they are seen.
+pub fn help_helps(world: &World) -> Result<()> {
+    let help = told(world, &["--help"])?;
+    for command in [
+        "ws",
+        "exec",
+        "logs",
+        "files",
+        "preview",
+        "hibernate",
+        "wake",
+        "keys",
+        "completions",
+    ] {
+        ensure!(
+            help.contains(&format!("\n  {command} ")),
+            "{command} is not in\n{help}"
+        );
+        let own = told(world, &[command, "--help"])?;
+        ensure!(own.contains("Usage:"), "{own}");
+    }
+    ensure!(help.contains("Exit codes"), "{help}");
+    for command in ["ws", "exec", "files"] {
+        ensure!(
+            told(world, &[command, "--help"])?.contains("Examples:"),
+            "{command}"
+        );
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        ensure!(
+            told(world, &["completions", shell])?.contains("hibernate"),
+            "{shell}"
+        );
+    }
+    let nonsense = run(world, &["ws", "explode"])?;
+    ensure!(nonsense.status.code() == Some(2), "{:?}", nonsense.status);
+    Ok(())
+}
+
+fn name(what: &str) -> String {
+    format!("{what}-{:08x}", rand::random::<u32>())
+}
+
+fn command(world: &World, arguments: &[&str]) -> Result<Command> {
+    let mut command = Command::new(fleeks_tests::world::binary()?);
+    command
+        .args(arguments)
+        .env("FLEEKS_BASE_URL", world.api()?.base())
+        .env("FLEEKS_DATA_DIR", world.data_dir())
+        .env_remove("FLEEKS_API_KEY");
+    Ok(command)
+}
+
+fn run(world: &World, arguments: &[&str]) -> Result<Finished> {
+    process::run(command(world, arguments)?, LIMIT)
+}
+
+/// Standard output of what must succeed.
+fn told(world: &World, arguments: &[&str]) -> Result<String> {
+    let finished = run(world, arguments)?;
+    finished.success().with_context(|| arguments.join(" "))
+}
+
+/// The one JSON document that it prints.
+fn document(world: &World, arguments: &[&str]) -> Result<Value> {
+    let text = told(world, arguments)?;
+    serde_json::from_str(&text).with_context(|| format!("not one document: {text}"))
+}
+
+fn start(world: &World, arguments: &[&str]) -> Result<std::process::Child> {
+    let mut command = command(world, arguments)?;
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    process::spawn(command, Signal::SIGKILL)
+}
+
+/// What it prints, line by line.
+fn lines(stdout: std::process::ChildStdout) -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}
