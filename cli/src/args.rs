@@ -228,6 +228,12 @@ pub struct UpArgs {
     /// Log lines as JSON
     #[arg(long, env = "FLEEKS_LOG_JSON")]
     pub log_json: bool,
+    /// For tests: between two looks for orphans
+    #[arg(long, env = "FLEEKS_RECONCILE_SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub reconcile_seconds: Option<u64>,
+    /// For tests: where to die, stop, fail or wait
+    #[arg(long, env = "FLEEKS_FAIL_POINTS", hide = true, value_parser = pool_backend::faults::FailPoints::parse)]
+    pub fail_points: Option<pool_backend::faults::FailPoints>,
 }
 
 /// `--runtime`.

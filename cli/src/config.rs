@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use fleet::id::TemplateName;
+use fleet::timing;
 use pool_backend::config::{Limits, MemoryShare, PoolSize, RuntimeChoice};
+use pool_backend::faults::FailPoints;
 use serde::Deserialize;
 
 use crate::args::{AdminArg, RuntimeArg, UpArgs};
@@ -57,6 +60,12 @@ pub struct UpConfig {
     pub limits: Limits,
     /// Told when ready.
     pub ready_file: Option<PathBuf>,
+    /// What all snapshots together may take on disk; none: half of the disk.
+    pub snapshot_bytes: Option<u64>,
+    /// Between two looks for orphans.
+    pub reconcile_every: Duration,
+    /// For tests.
+    pub fail_points: FailPoints,
 }
 
 /// The TOML file.
@@ -76,6 +85,13 @@ struct File {
     prefix: Option<PathBuf>,
     templates: Option<PathBuf>,
     limits: FileLimits,
+    snapshots: FileSnapshots,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct FileSnapshots {
+    max_mib: Option<u64>,
 }
 
 /// `5`, `"2..50"`, or `{ min = 2, max = 50 }`.
@@ -185,6 +201,18 @@ impl UpConfig {
             templates: args.templates.clone().or(file.templates),
             limits: file.limits.over(Limits::default())?,
             ready_file: args.ready_file.clone(),
+            snapshot_bytes: file
+                .snapshots
+                .max_mib
+                .map(|mib| {
+                    mib.checked_mul(1 << 20)
+                        .context("snapshots.max_mib is too large")
+                })
+                .transpose()?,
+            reconcile_every: args
+                .reconcile_seconds
+                .map_or(timing::RECONCILE, Duration::from_secs),
+            fail_points: args.fail_points.clone().unwrap_or_default(),
         })
     }
 

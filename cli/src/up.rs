@@ -225,6 +225,9 @@ fn node_config(config: &UpConfig) -> NodeConfig {
         limits: config.limits,
         domain: config.domain.clone(),
         freeze_after: fleet::timing::FREEZE_AFTER,
+        snapshot_bytes: config.snapshot_bytes,
+        reconcile_every: config.reconcile_every,
+        fail_points: config.fail_points.clone(),
     }
 }
 

@@ -59,9 +59,16 @@ pub const WEBSOCKET_SILENCE: Duration = Duration::from_secs(600);
 pub const DRAIN: Duration = Duration::from_secs(10);
 /// A started container's init answers within this.
 pub const INIT_READY: Duration = Duration::from_secs(10);
-/// A restored container's init answers within this, or never: seen are some 50 ms. Two restores and
-/// a start from the volume fit into [`WAKE_DEADLINE`].
-pub const INIT_AWAKE: Duration = Duration::from_secs(4);
+/// A restored container's init answers within this, or never: seen are some 50 ms. A start from the
+/// volume still fits into [`WAKE_DEADLINE`] then.
+pub const INIT_AWAKE: Duration = Duration::from_secs(8);
+/// A pause that took this much longer than it should: this process stood still, and what was waited
+/// for may be there all the same.
+pub const STALL: Duration = Duration::from_secs(1);
+/// For a look at all files of a volume, whether any has changed; longer counts as changed.
+pub const VOLUME_LOOK: Duration = Duration::from_secs(4);
+/// A fail point that waits goes on by itself after this.
+pub const FAIL_POINT: Duration = Duration::from_secs(120);
 /// A short question to init (ports, stat, …).
 pub const INIT_CALL: Duration = Duration::from_secs(5);
 /// A long question to init (removing a tree, all of a job's output, the end of a write).
@@ -78,6 +85,8 @@ pub const JOB_LONGEST: Duration = Duration::from_secs(3600);
 pub const RUNTIME_COMMAND: Duration = Duration::from_secs(20);
 /// The kernel answers a change of its packet filter within this.
 pub const KERNEL_ANSWER: Duration = Duration::from_secs(5);
+/// Between two looks whether the commands of a killed process have ended.
+pub const SETTLE_LOOK: Duration = Duration::from_millis(20);
 /// Between two looks at a cgroup whose processes are dying.
 pub const CGROUP_POLL: Duration = Duration::from_millis(2);
 /// For all processes of a container to stand still.
@@ -192,7 +201,9 @@ const _: () = {
     assert!(shorter(REFILL_YIELD, WAKE_DEADLINE));
     assert!(shorter(INIT_CALL, INIT_READY));
     assert!(shorter(INIT_READY, WAKE_DEADLINE));
-    assert!(shorter(INIT_AWAKE.saturating_mul(4), WAKE_DEADLINE));
+    assert!(INIT_AWAKE.as_secs() + INIT_READY.as_secs() < WAKE_DEADLINE.as_secs());
+    assert!(shorter(VOLUME_LOOK, INIT_AWAKE));
+    assert!(shorter(STALL, INIT_AWAKE));
     assert!(shorter(INIT_LONG_CALL, API_DEADLINE));
     assert!(shorter(INIT_ATTEMPT, INIT_READY));
     assert!(shorter(INIT_RETRY, INIT_RETRY_MAX));

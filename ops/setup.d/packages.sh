@@ -26,6 +26,8 @@ find_missing_packages() {
 
     [ "$1" = yes ] || return 0
     has curl || need curl "tests fetch with it as a customer would"
+    test -e /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1 || need libfaketime "tests set a clock of their own with it"
+    has mkfs.ext4 || need e2fsprogs "tests fill a small disk of their own"
     has redis-server || need redis-server "tests start private ones; its service stays off"
 }
 

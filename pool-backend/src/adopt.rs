@@ -6,7 +6,9 @@
 //! claimed, Running            lives, its init answers            adopted, same generation
 //! claimed, Running            paused                             thawed, then as above
 //! claimed, Hibernated         any                                removed; Hibernated
-//! claimed, Waking             any                                removed; Hibernated, same snapshot
+//! claimed, Waking             lives, its init answers            adopted; Running, snapshot spent
+//! claimed, Waking             anything else                      removed; Hibernated, and if it may
+//!                                                                have written: without snapshot
 //! claimed, anything           anything else                      removed; Stopped
 //! warm, Running               lives, answers, pool has room      back into the pool
 //! warm, anything else         any                                scrapped
@@ -14,19 +16,22 @@
 //! ```
 //!
 //! Frozen and its neighbours are Running in the record, see `driver::sleep`. A snapshot counts only
-//! where the record says Hibernated or Waking; others are removed before anything moves.
+//! where the record says Hibernated or Waking; others are removed before anything moves. Whoever was
+//! restored may have written to its volume before the record said Running (`driver::restore`): then
+//! its snapshot is put aside.
 //!
-//! Must never happen here: a container of another instance touched, or one adopted that does not
-//! know its token.
+//! Must never happen here: a container of another instance touched, one adopted that does not know
+//! its token, or old memory left to be restored over a newer volume.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use fleet::lifecycle::State;
-use fleet::record::WorkspaceRecord;
+use fleet::record::{Woken, WorkspaceRecord};
 use fleet::timing;
 use futures_util::{StreamExt as _, stream};
-use tokio::time::timeout;
+use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use crate::driver::Driver;
 use crate::driver::launch::Launcher;
@@ -91,8 +96,9 @@ async fn adopt_one(
             .spawn(async move { engine.finish_deletion(record).await });
         return;
     }
-    let asleep = matches!(record.state, State::Hibernated | State::Waking);
-    if !asleep && let Err(error) = engine.launcher.snapshots.remove_all(&record.id).await {
+    let waking = record.state == State::Waking;
+    let mut asleep = waking || record.state == State::Hibernated;
+    if !asleep && let Err(error) = engine.launcher.snapshots.give_up(&record.id).await {
         tracing::warn!(workspace = %record.id, %error, "a stale snapshot stays");
     }
     let ran = record.state == State::Running || record.state.is_still();
@@ -103,6 +109,9 @@ async fn adopt_one(
     let init = match status {
         Some(ContainerStatus::Running) if ran => greet(&record).await,
         Some(ContainerStatus::Paused) if ran => thaw(engine, &record, &id).await,
+        Some(ContainerStatus::Running | ContainerStatus::Paused) if waking => {
+            finish_wake(engine, &mut record, &id).await
+        }
         _ => None,
     };
     if init.is_some() {
@@ -111,6 +120,9 @@ async fn adopt_one(
         && let Err(error) = engine.launcher.teardown(&id).await
     {
         tracing::warn!(workspace = %record.id, %error, "a container of before is not all gone");
+    }
+    if waking && init.is_none() {
+        asleep = keep_true_snapshot(engine, &record).await;
     }
     match (&record.claim, init) {
         (None, Some(init)) => {
@@ -157,6 +169,64 @@ async fn take_over(
     Ok(())
 }
 
+/// It was being woken when the one before us ended, and is there. Recorded as running before
+/// anything else, as its driver would have.
+async fn finish_wake(
+    engine: &Arc<Engine>,
+    record: &mut WorkspaceRecord,
+    id: &OciId,
+) -> Option<InitClient> {
+    let launcher = &engine.launcher;
+    if let Err(error) = launcher.runtime.resume(id).await {
+        tracing::warn!(workspace = %record.id, %error, "it cannot be thawed");
+        return None;
+    }
+    let init = greet(record).await?;
+    // Where its snapshot had been given up, it was started from its volume.
+    let snapshot = launcher.snapshots.glance(&record.id).await;
+    let running = WorkspaceRecord {
+        state: State::Running,
+        started_at: Some(OffsetDateTime::now_utc()),
+        woken: Some(snapshot.map_or(Woken::Volume, |_| Woken::Memory)),
+        ..record.clone()
+    };
+    if let Err(error) = engine.save(&running).await {
+        tracing::warn!(workspace = %record.id, %error, "woken, but not recorded");
+        return None;
+    }
+    *record = running;
+    if let Err(error) = launcher.snapshots.give_up(&record.id).await {
+        tracing::warn!(workspace = %record.id, %error, "a spent snapshot stays");
+    }
+    Some(init)
+}
+
+/// Whether it may be woken from what there is: false if there is a snapshot that the volume may be
+/// ahead of, and that cannot be put aside.
+async fn keep_true_snapshot(engine: &Arc<Engine>, record: &WorkspaceRecord) -> bool {
+    let launcher = &engine.launcher;
+    let Some(manifest) = launcher.snapshots.glance(&record.id).await else {
+        return true;
+    };
+    if launcher.is_still_true(record, &manifest).await {
+        return true;
+    }
+    tracing::warn!(
+        workspace = %record.id,
+        "what was being woken may have changed the volume: it starts from that",
+    );
+    let aside = launcher
+        .snapshots
+        .put_aside(&record.id, manifest.generation);
+    match aside.await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::error!(workspace = %record.id, %error, "a bad snapshot is not put aside");
+            false
+        }
+    }
+}
+
 /// Its processes stood still when the one before us ended.
 async fn thaw(engine: &Arc<Engine>, record: &WorkspaceRecord, id: &OciId) -> Option<InitClient> {
     match engine.launcher.runtime.resume(id).await {
@@ -168,17 +238,14 @@ async fn thaw(engine: &Arc<Engine>, record: &WorkspaceRecord, id: &OciId) -> Opt
     }
 }
 
-/// The client of an init that answers with the record's token.
+/// The client of an init that answers with the record's token. On a machine that just came up many
+/// are asked at once, so it has a while.
 async fn greet(record: &WorkspaceRecord) -> Option<InitClient> {
     let init = Launcher::init_of(record);
-    match timeout(timing::INIT_CALL, init.ping()).await {
-        Ok(Ok(())) => Some(init),
-        Ok(Err(error)) => {
-            tracing::warn!(workspace = %record.id, %error, "its init does not know us");
-            None
-        }
-        Err(_) => {
-            tracing::warn!(workspace = %record.id, "its init does not answer");
+    match init.wait_ready(Instant::now() + timing::INIT_AWAKE).await {
+        Ok(()) => Some(init),
+        Err(error) => {
+            tracing::warn!(workspace = %record.id, %error, "its init does not answer, or not us");
             None
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fleet::id::TemplateName;
 
+use crate::faults::FailPoints;
 pub use crate::pool::room::{BadMemoryShare, MemoryShare};
 pub use crate::pool::{BadPoolSize, PoolSize};
 
@@ -32,6 +33,12 @@ pub struct NodeConfig {
     pub domain: String,
     /// `timing::FREEZE_AFTER`, but for tests.
     pub freeze_after: Duration,
+    /// What all snapshots together may take on disk; none: half of the disk.
+    pub snapshot_bytes: Option<u64>,
+    /// `timing::RECONCILE`, but for tests.
+    pub reconcile_every: Duration,
+    /// Where it is to fail; nowhere, but for tests.
+    pub fail_points: FailPoints,
 }
 
 /// `--runtime`.

@@ -6,6 +6,7 @@
 //! Must never happen here: two orders at once, or a state that `lifecycle::step` does not know.
 
 pub(crate) mod activity;
+mod end;
 pub(crate) mod gate;
 mod handle;
 pub(crate) mod launch;
@@ -36,10 +37,10 @@ use self::gate::Gate;
 use self::turns::Urgency;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
+use crate::faults::Point;
 use crate::init_client::InitClient;
 use crate::metrics::{Outcome, Step};
 use crate::pool::back_off;
-use crate::runtime::ContainerStatus;
 
 /// Starts that are tried before a workspace counts as failed.
 const ATTEMPTS: u32 = 3;
@@ -137,6 +138,9 @@ impl Driver {
                 Order::Remember(done) => {
                     let _ = done.send(self.save().await);
                 }
+                Order::Tidy(done) => {
+                    let _ = done.send(self.tidy().await);
+                }
                 Order::Check(generation, answer) => {
                     let _ = answer.send(self.is_alive(generation).await);
                 }
@@ -185,6 +189,7 @@ impl Driver {
             self.give_up(&error).await;
             return;
         }
+        self.pass(Point::StartRecorded).await;
         let began = Instant::now();
         let launched = self.launch().await;
         let outcome = match launched {
@@ -208,6 +213,18 @@ impl Driver {
     fn woke(&self, outcome: Outcome) {
         let cause = self.handle.was_wanted_by();
         self.engine.launcher.metrics.woke(cause, outcome);
+    }
+
+    /// A fail point at which the step can fail.
+    async fn reach(&self, point: Point) -> Result<(), Error> {
+        self.engine.launcher.faults.reach(point).await
+    }
+
+    /// A fail point at which it is too late to fail.
+    async fn pass(&self, point: Point) {
+        if let Err(error) = self.reach(point).await {
+            tracing::warn!(?point, %error, "not here");
+        }
     }
 
     /// A few attempts, unless the failure itself took long.
@@ -245,6 +262,7 @@ impl Driver {
     async fn running(&mut self, init: InitClient) {
         self.record.started_at = Some(OffsetDateTime::now_utc());
         self.problem = None;
+        self.pass(Point::StartLaunched).await;
         let gate = new_gate(&self.engine, &self.record, init);
         if let Err(error) = self.change(Event::Started, Some(gate)).await {
             tracing::error!(workspace = %self.handle.id(), %error, "started, but not recorded");
@@ -302,72 +320,6 @@ impl Driver {
     async fn save(&mut self) -> Result<(), Error> {
         self.record.activity = Some(self.handle.activity.record());
         self.engine.save(&self.record).await
-    }
-
-    async fn is_alive(&mut self, generation: Generation) -> bool {
-        let here = matches!(self.record.state, State::Running | State::Frozen);
-        if !here || self.record.generation != generation {
-            return false;
-        }
-        let fresh = |at: Instant| at.elapsed() < timing::PORTS_FRESH;
-        if self.seen_alive.is_some_and(fresh) {
-            return true;
-        }
-        let id = self.engine.launcher.id_of(&self.record);
-        match self.engine.launcher.status(&id).await {
-            Ok(ContainerStatus::Stopped | ContainerStatus::Absent) => {
-                tracing::info!(workspace = %self.handle.id(), %generation, "the container ended by itself");
-                if let Err(error) = self.end_container(Event::Died).await {
-                    tracing::warn!(workspace = %self.handle.id(), %error, "not cleared up");
-                }
-                false
-            }
-            Ok(_) => {
-                self.seen_alive = Some(Instant::now());
-                true
-            }
-            Err(error) => {
-                tracing::warn!(workspace = %self.handle.id(), %error, "its status is unknown");
-                true
-            }
-        }
-    }
-
-    /// Closes the gate, takes the container away, and says so.
-    async fn end_container(&mut self, event: Event) -> Result<(), Error> {
-        // Before the kill: nobody may come in and find silence.
-        if let Some(gate) = self.handle.gate() {
-            gate.close();
-        }
-        self.remove_container().await;
-        self.record.started_at = None;
-        self.seen_alive = None;
-        self.change(event, None).await
-    }
-
-    /// What cannot be removed is left to `reconcile`, which tries again.
-    async fn remove_container(&self) {
-        let id = self.engine.launcher.id_of(&self.record);
-        if let Err(error) = self.engine.launcher.teardown(&id).await {
-            tracing::warn!(workspace = %self.handle.id(), %error, "the container is not all gone");
-        }
-    }
-
-    /// Durable, then out of every index, then its container. The volume follows later.
-    async fn delete(&mut self) -> Result<(), Error> {
-        let mut marked = self.record.clone();
-        marked.deleted = true;
-        marked.state = State::Deleted;
-        self.engine.save(&marked).await?;
-        self.record = marked;
-        self.record.started_at = None;
-        self.handle.publish(None, self.status());
-        self.engine.table.remove(&self.handle);
-        if let Err(error) = self.engine.directory.remove(self.handle.id()).await {
-            tracing::warn!(workspace = %self.handle.id(), %error, "the directory did not forget it");
-        }
-        self.remove_container().await;
-        Ok(())
     }
 
     /// The one place where a state changes: stepped, recorded, published, reported.

@@ -51,6 +51,8 @@ pub(crate) struct Engine {
     pub(crate) tasks: TaskTracker,
     /// Nobody used a workspace for this long: its processes may be frozen.
     pub(crate) freeze_after: Duration,
+    /// Orphans are looked for this often.
+    pub(crate) reconcile_every: Duration,
     names: Names,
     next_number: AtomicU32,
     gate_serials: AtomicU64,
@@ -69,6 +71,7 @@ pub(crate) struct Parts {
     /// The highest number of a workspace so far.
     pub(crate) last_number: u32,
     pub(crate) freeze_after: Duration,
+    pub(crate) reconcile_every: Duration,
 }
 
 impl Engine {
@@ -87,6 +90,7 @@ impl Engine {
             cancelled: CancellationToken::new(),
             tasks: TaskTracker::new(),
             freeze_after: parts.freeze_after,
+            reconcile_every: parts.reconcile_every,
             names: Names::new(),
             next_number: AtomicU32::new(parts.last_number.saturating_add(1)),
             gate_serials: AtomicU64::new(1),

@@ -14,7 +14,6 @@ use std::time::Duration;
 use fleet::lifecycle::State;
 use fleet::record::{IdleAction, LifecycleSettings};
 use fleet::timing;
-use time::OffsetDateTime;
 
 use crate::driver::Handle;
 pub(crate) use keeper::run;
@@ -69,12 +68,10 @@ impl Facts {
             _ => return None,
         };
         let inside = gate.inside();
-        let up = status.started_at.map(|at| OffsetDateTime::now_utc() - at);
-        let up = up.and_then(|up| Duration::try_from(up).ok());
         Some(Self {
             frozen,
             idle: handle.activity.idle(),
-            up: up.unwrap_or_default(),
+            up: handle.uptime().unwrap_or_default(),
             in_flight: inside.in_flight,
             attached: inside.attached,
             busy: handle.is_busy(),

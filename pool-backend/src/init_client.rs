@@ -69,7 +69,7 @@ impl InitClient {
     /// # Errors
     /// The last failure; at once when init refuses us.
     pub async fn wait_ready(&self, deadline: Instant) -> Result<(), InitError> {
-        let deadline = deadline.min(Instant::now() + timing::INIT_READY);
+        let mut deadline = deadline.min(Instant::now() + timing::INIT_READY);
         let mut pause = timing::INIT_RETRY;
         let mut last = InitError::TimedOut;
         loop {
@@ -79,6 +79,11 @@ impl InitClient {
                 Ok(Err(refused @ InitError::Refused { .. })) => return Err(refused),
                 Ok(Err(error)) => last = error,
                 Err(_) => {}
+            }
+            // If this process stood still, init had no chance to be heard.
+            let stalled = Instant::now().saturating_duration_since(attempt_ends);
+            if stalled > timing::STALL {
+                deadline += stalled;
             }
             if Instant::now() + pause >= deadline {
                 return Err(last);

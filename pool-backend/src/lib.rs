@@ -13,6 +13,7 @@ mod door;
 mod driver;
 mod engine;
 pub mod error;
+pub mod faults;
 mod idle;
 pub mod init_client;
 mod keeper;

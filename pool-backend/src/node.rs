@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind};
 use crate::keeper::{self, Shelf, Sizer};
 use crate::network::Network;
 use crate::pool::PoolSize;
-use crate::runtime::{self, RuntimeKind, Settings};
+use crate::runtime::{self, RuntimeKind, Settings, inflight};
 use crate::snapshot::SnapshotStore;
 use crate::template::Templates;
 use crate::workspaces::Workspaces;
@@ -67,8 +67,9 @@ impl Node {
             let message = format!("a pool is configured for '{unknown}', but no such template");
             return Err(Error::new(ErrorKind::Invalid, message));
         }
+        inflight::settle(data.instance()).await;
         let (store, records, init) = prepare_data(data_dir.clone(), config.init_binary).await?;
-        let snapshots = open_snapshots(&data_dir, &records).await?;
+        let snapshots = open_snapshots(&data_dir, config.snapshot_bytes, &records).await?;
         let addresses = records.iter().map(|record| record.address).collect();
         let network = Network::open(data.instance().clone(), &data_dir, addresses)
             .await
@@ -107,6 +108,7 @@ impl Node {
             limits: config.limits,
             init,
             domain: config.domain,
+            faults: config.fail_points,
         });
         let engine = Engine::new(engine::Parts {
             data,
@@ -117,6 +119,7 @@ impl Node {
             pool_memory: config.pool_memory,
             last_number: last_number(&records),
             freeze_after: config.freeze_after,
+            reconcile_every: config.reconcile_every,
         });
         let node = Arc::new(Self { engine });
         adopt::adopt(&node.engine, records).await?;
@@ -225,10 +228,11 @@ impl Drop for Node {
 /// Without what was left of workspaces that are gone, and of checkpoints that were cut off.
 async fn open_snapshots(
     data_dir: &Path,
+    most: Option<u64>,
     records: &[WorkspaceRecord],
 ) -> Result<SnapshotStore, Error> {
     let unusable = |error| Error::from_io("the snapshots cannot be opened", error);
-    let snapshots = SnapshotStore::open(data_dir).map_err(unusable)?;
+    let snapshots = SnapshotStore::open(data_dir, most).map_err(unusable)?;
     let known: HashSet<_> = records.iter().map(|record| record.id.clone()).collect();
     if let Err(error) = snapshots.sweep(|id| known.contains(id)).await {
         tracing::warn!(%error, "what is left of snapshots stays");

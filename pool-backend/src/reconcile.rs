@@ -1,5 +1,6 @@
-//! Every minute: what runs is compared with what somebody is in charge of. Orphans of this
-//! instance go; workspaces and warm containers whose container ended are noticed.
+//! Every minute: what is there is compared with what somebody is in charge of. Orphans of this
+//! instance go, spent snapshots as well; workspaces and warm containers whose container ended are
+//! noticed, and those that stand still though they should run.
 //!
 //! Must never happen here: anything of another instance touched, or a container removed that is
 //! just being started.
@@ -8,15 +9,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use fleet::lifecycle::State;
-use fleet::timing;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::driver::Order;
 use crate::engine::Engine;
 use crate::runtime::{ContainerStatus, OciId};
 
 /// Runs until the engine rests.
 pub(crate) async fn run(engine: Arc<Engine>) {
-    let mut tick = interval(timing::RECONCILE);
+    let mut tick = interval(engine.reconcile_every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.tick().await; // The first is now: adoption has just been.
     loop {
@@ -28,6 +29,23 @@ pub(crate) async fn run(engine: Arc<Engine>) {
             continue;
         };
         notice_deaths(&engine, &running).await;
+        spent_snapshots(&engine).await;
+    }
+}
+
+/// Those of workspaces that do not sleep: their drivers could not remove them, or died before.
+async fn spent_snapshots(engine: &Engine) {
+    for workspace in engine.launcher.snapshots.workspaces().await {
+        let Some(handle) = engine.table.by_id(&workspace) else {
+            continue;
+        };
+        let sleeps = matches!(
+            handle.status().state,
+            State::Hibernating | State::Hibernated | State::Waking
+        );
+        if !sleeps && let Err(error) = handle.order(Order::Tidy).await {
+            tracing::warn!(%workspace, %error, "a spent snapshot stays");
+        }
     }
 }
 
@@ -76,7 +94,9 @@ async fn notice_deaths(engine: &Arc<Engine>, running: &HashMap<OciId, ContainerS
         let status = handle.status();
         let container = &handle.identity().container;
         let id = OciId::new(&engine.launcher.instance, container, status.generation);
-        if matches!(status.state, State::Running | State::Frozen) && dead(&id) {
+        let stands =
+            status.state == State::Running && running.get(&id) == Some(&ContainerStatus::Paused);
+        if stands || matches!(status.state, State::Running | State::Frozen) && dead(&id) {
             // The driver looks again, and decides.
             handle.check(status.generation).await;
         }

@@ -14,6 +14,7 @@ use fleet::id::{ContainerId, Generation, InstanceId};
 
 mod bundle;
 mod command;
+pub(crate) mod inflight;
 mod oci_program;
 mod probe;
 pub mod runc;

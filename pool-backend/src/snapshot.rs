@@ -11,8 +11,10 @@
 //! Must never happen here: a complete snapshot replaced or changed, or an older one handed out
 //! instead of a damaged newer one.
 
+mod layout;
 mod machine;
 mod manifest;
+mod room;
 mod store;
 
 use std::io;
@@ -24,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::runtime::{ContainerSpec, Runtime, RuntimeError, RuntimeKind};
+use crate::volume::Mark;
 pub use store::{Draft, SnapshotStore, Tally};
 
 /// Who can read images. Equal, or it is not tried.
@@ -64,6 +67,10 @@ pub struct About {
     pub reader: Reader,
     /// Whether connections are in the images; otherwise visitors reconnect after the wake.
     pub connections_kept: bool,
+    /// When its processes stood still: what is in the volume now and was changed later, they do
+    /// not know of.
+    #[serde(default)]
+    pub volume: Option<Mark>,
 }
 
 /// One file of the images.
@@ -141,6 +148,20 @@ pub enum SnapshotError {
     /// A snapshot of that generation is there already.
     #[error("there is a snapshot of generation {0} already")]
     Exists(Generation),
+    /// All of them together would take more than they may.
+    #[error(
+        "the platform's snapshots take {} MiB, of at most {} MiB: the workspace stays in memory",
+        .used >> 20, .most >> 20
+    )]
+    Bound {
+        /// By those that there are.
+        used: u64,
+        /// What they may take.
+        most: u64,
+    },
+    /// The disk has no room for it.
+    #[error("the disk that keeps snapshots is full: the workspace stays in memory")]
+    Full,
     /// A file could not be written or read.
     #[error("{context}: {source}")]
     Io {

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::network::Network;
 use crate::runtime::runc::Runc;
 use crate::runtime::runsc::Runsc;
-use crate::runtime::{Runtime, RuntimeError, RuntimeKind, Settings};
+use crate::runtime::{Runtime, RuntimeError, RuntimeKind, Settings, inflight};
 
 /// Removes every container, namespace, link, cgroup and rule of this data dir's instance; says
 /// how many containers there were.
@@ -21,6 +21,7 @@ use crate::runtime::{Runtime, RuntimeError, RuntimeKind, Settings};
 /// # Errors
 /// What could not be removed; the rest is gone all the same when called again.
 pub async fn sweep(data: &DataDir, prefix: &Path) -> Result<usize, Error> {
+    inflight::settle(data.instance()).await;
     let network = Network::open(data.instance().clone(), data.path(), Vec::new())
         .await
         .map_err(|error| Error::caused(ErrorKind::Internal, error.to_string(), error))?;

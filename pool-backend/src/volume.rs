@@ -12,6 +12,7 @@
 //!
 //! Must never happen here: a link of the user's followed.
 
+mod mark;
 mod tree;
 
 use std::fs::Permissions;
@@ -23,6 +24,7 @@ use fleet::id::WorkspaceId;
 
 use crate::runtime::User;
 use crate::template::Template;
+pub use mark::Mark;
 pub use tree::VolumeUsage;
 
 /// Home of everything inside, and of packages; hidden from listings.
@@ -107,6 +109,22 @@ impl Volume {
             Ok(())
         })
         .await
+    }
+
+    /// This moment, to compare with later.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub async fn mark(&self) -> io::Result<Mark> {
+        let root = self.root();
+        blocking(move || mark::take(&root)).await
+    }
+
+    /// Whether nothing in `/workspace` surely was changed since. Costs a walk; in doubt it was.
+    pub async fn is_unchanged_since(&self, mark: Mark) -> bool {
+        let data = self.data();
+        let looked = blocking(move || Ok(mark::is_unchanged(&data, &mark))).await;
+        looked.unwrap_or(false)
     }
 
     /// Removes everything, record included, in one step as far as others can see. Idempotent.

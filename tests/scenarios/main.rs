@@ -10,6 +10,7 @@ mod bad_input;
 mod cli;
 mod contained;
 mod durable;
+mod faults;
 mod files;
 mod hosts;
 mod isolation;
@@ -18,6 +19,7 @@ mod owners;
 mod sleep;
 mod stage;
 mod streams;
+mod trouble;
 
 use std::process::ExitCode;
 
@@ -80,6 +82,15 @@ fn stories() -> Vec<Story> {
         calm!(cli::a_platform_elsewhere).everyday(&[Runtime::Runc]),
         calm!(cli::help_helps).everyday(&[Runtime::Runc]),
         own!(operators::metrics_tell_what_happened),
+        own!(faults::the_worst_moments),
+        own!(faults::killed_at_every_step).soak(),
+        own!(faults::stopped_at_every_step).soak(),
+        own!(faults::failing_at_every_step).soak(),
+        own!(trouble::a_full_disk).everyday(&[Runtime::Runc]),
+        own!(trouble::snapshots_are_bounded).everyday(&[Runtime::Runc]),
+        own!(trouble::the_clock_is_set).everyday(&[Runtime::Runc]),
+        own!(trouble::visitors_at_any_moment).everyday(&[Runtime::Runc]),
+        own!(trouble::visitors_for_long).soak(),
         calm!(isolation::no_way_to_neighbours_host_or_metadata),
         calm!(isolation::nothing_of_the_host_is_seen),
         calm!(isolation::pip_install_flask).everyday(&[Runtime::Runsc]),

@@ -10,12 +10,14 @@
 pub mod api;
 pub mod apps;
 pub mod curl;
+pub mod disk;
 pub mod memory;
 pub mod metrics;
-mod plot;
+pub mod plot;
 pub mod process;
 pub mod python;
 pub mod raw;
+pub mod tally;
 pub mod traces;
 pub mod wait;
 pub mod websocket;

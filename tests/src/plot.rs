@@ -14,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::traces::Traces;
 
 /// One world's directory; removed when dropped.
-pub(crate) struct Plot {
+pub struct Plot {
     path: PathBuf,
     // Released by the kernel when this process dies, however it dies.
     _lock: Flock<File>,
@@ -22,7 +22,7 @@ pub(crate) struct Plot {
 
 impl Plot {
     /// A fresh one, after the dead were cleared away.
-    pub(crate) fn claim() -> Result<Self> {
+    pub fn claim() -> Result<Self> {
         let estate = std::env::temp_dir().join("fleeks-worlds");
         fs::DirBuilder::new()
             .recursive(true)
@@ -39,12 +39,22 @@ impl Plot {
         Ok(Self { path, _lock: lock })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The directory; a data dir goes to `data` in it.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// For what has an instance but no data dir: so that the next run knows what to clear away.
+    pub fn name_instance(&self, instance: &str) -> Result<()> {
+        let data = self.path.join("data");
+        fs::create_dir_all(&data)?;
+        let identity = serde_json::json!({ "instance": instance });
+        fs::write(data.join("instance.json"), identity.to_string())?;
+        Ok(())
+    }
+
     /// The id of the platform's data dir, as soon as it has one.
-    pub(crate) fn instance(&self) -> Option<String> {
+    pub fn instance(&self) -> Option<String> {
         instance(&self.path)
     }
 }

@@ -1,5 +1,6 @@
 //! A workspace as a story uses it: made through the API, deleted when dropped.
 
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -155,6 +156,26 @@ impl Workspace {
             .ok()
             .context("restart the container")?;
         Ok(())
+    }
+
+    /// Puts it on disk, whatever becomes of it.
+    pub fn hibernate(&self) -> Result<Reply> {
+        self.api.call("POST", &self.at("hibernate"), &[])
+    }
+
+    /// The same behind the story's back.
+    pub fn begin_hibernate(&self) -> JoinHandle<Result<Reply>> {
+        let (api, path) = (self.api.clone(), self.at("hibernate"));
+        std::thread::spawn(move || api.call("POST", &path, &[]))
+    }
+
+    /// What the API says of its life.
+    pub fn lifecycle(&self) -> Result<Value> {
+        self.api.get(&self.at("lifecycle"))?.ok()
+    }
+
+    fn at(&self, call: &str) -> String {
+        format!("/api/v1/sdk/containers/{}/{call}", self.container)
     }
 
     /// Waits until something listens on `port` inside.

@@ -4,9 +4,11 @@
 //! that is dropped instead is taken down by force. A world whose test process died is cleared
 //! away by the next run (see `plot`).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -65,6 +67,7 @@ pub struct Builder {
     pools: Vec<(&'static str, String)>,
     pool_memory: Option<&'static str>,
     log: Option<&'static str>,
+    environment: BTreeMap<String, String>,
 }
 
 impl Builder {
@@ -86,6 +89,12 @@ impl Builder {
         self
     }
 
+    /// A variable of its environment.
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub fn open(self) -> Result<World> {
         let plot = Plot::claim()?;
@@ -95,6 +104,7 @@ impl Builder {
             pool_memory: self.pool_memory,
             log: self.log,
             plot,
+            environment: self.environment,
             child: None,
             ready: None,
         };
@@ -110,6 +120,7 @@ pub struct World {
     pool_memory: Option<&'static str>,
     log: Option<&'static str>,
     plot: Plot,
+    environment: BTreeMap<String, String>,
     child: Option<Child>,
     ready: Option<Ready>,
 }
@@ -122,6 +133,7 @@ impl World {
             pools: Vec::new(),
             pool_memory: None,
             log: None,
+            environment: BTreeMap::new(),
         }
     }
 
@@ -202,6 +214,42 @@ impl World {
         Ok(())
     }
 
+    /// A variable of its environment from its next start on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Waits until the platform has killed itself, at a fail point.
+    pub fn died(&mut self, limit: Duration) -> Result<()> {
+        let mut child = self.child.take().context("nothing runs")?;
+        match process::wait_for_end(&mut child, limit)? {
+            Some(status) => {
+                ensure!(status.signal() == Some(9), "it ended with {status}");
+                Ok(())
+            }
+            None => {
+                self.child = Some(child);
+                bail!("it did not die within {limit:?}")
+            }
+        }
+    }
+
+    /// Waits until the platform has stopped itself, at a fail point.
+    pub fn is_stopped(&self, limit: Duration) -> Result<()> {
+        let stat = format!("/proc/{}/stat", self.pid()?);
+        wait::until_true("the platform to stand still", limit, || {
+            let text = fs::read_to_string(&stat)?;
+            let (_, rest) = text.rsplit_once(')').context("no state")?;
+            Ok(rest.trim_start().starts_with('T'))
+        })
+    }
+
+    /// Continues a platform that stands still.
+    pub fn go_on(&self) -> Result<()> {
+        let pid = nix::unistd::Pid::from_raw(self.pid()?);
+        nix::sys::signal::kill(pid, Signal::SIGCONT).context("continue the platform")
+    }
+
     /// Starts the platform over the same data dir, on the same ports.
     pub fn start(&mut self) -> Result<()> {
         ensure!(self.child.is_none(), "it runs already");
@@ -237,6 +285,7 @@ impl World {
         if let Some(directives) = self.log {
             command.env("FLEEKS_LOG", directives);
         }
+        command.envs(&self.environment);
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -349,6 +398,8 @@ impl Drop for World {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = process::signal_group(&child, Signal::SIGTERM);
+            // It may stand still.
+            let _ = process::signal_group(&child, Signal::SIGCONT);
             if !matches!(process::wait_for_end(&mut child, GONE), Ok(Some(_))) {
                 let _ = process::signal_group(&child, Signal::SIGKILL);
                 let _ = child.wait();

@@ -271,6 +271,8 @@ impl PreviewPort {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn gate(serial: u64) -> Arc<Gate> {
@@ -341,6 +343,75 @@ mod tests {
                 .collect();
             // Whoever was sent to wait was heard.
             assert!(!closed || refused.iter().all(|refused| *refused == Refused::Closed));
+        }
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Move {
+        Enter,
+        Leave,
+        Knock,
+        Shut,
+        Reopen,
+        CloseUnheard,
+        Close,
+    }
+
+    proptest! {
+        /// Whatever visitors and driver do: it is shut only while nobody is inside, whoever came to
+        /// a shut gate is heard, and behind a closed one is nobody new.
+        #[test]
+        fn along_any_moves_nobody_is_lost(moves in prop::collection::vec(prop::sample::select(&[
+            Move::Enter, Move::Enter, Move::Leave, Move::Knock, Move::Shut, Move::Reopen,
+            Move::CloseUnheard, Move::Close,
+        ][..]), 0..60)) {
+            let gate = gate(1);
+            let mut inside = Vec::new();
+            let (mut shut, mut closed, mut knocked) = (false, false, false);
+            for step in moves {
+                match step {
+                    Move::Enter => match gate.enter(Visit::InFlight) {
+                        Ok(pass) => {
+                            prop_assert!(!shut && !closed);
+                            inside.push(pass);
+                        }
+                        Err(Refused::Closed) => prop_assert!(closed),
+                        Err(Refused::Shut) => {
+                            prop_assert!(shut && !closed);
+                            knocked = true;
+                        }
+                    },
+                    Move::Leave => drop(inside.pop()),
+                    Move::Knock => {
+                        gate.knock();
+                        knocked |= shut && !closed;
+                    }
+                    // The driver never shuts, nor opens, what it has closed, but after a commit
+                    // that failed.
+                    Move::Shut if closed || shut => {}
+                    Move::Shut => {
+                        let done = gate.shut();
+                        prop_assert_eq!(done.is_ok(), inside.is_empty());
+                        (shut, knocked) = (done.is_ok(), false);
+                    }
+                    Move::Reopen => {
+                        gate.reopen();
+                        (shut, closed, knocked) = (false, false, false);
+                    }
+                    Move::CloseUnheard => {
+                        let done = gate.close_unheard();
+                        prop_assert_eq!(done, shut && !closed && !knocked);
+                        closed |= done;
+                    }
+                    Move::Close => {
+                        gate.close();
+                        closed = true;
+                    }
+                }
+                prop_assert_eq!(gate.is_open(), !shut && !closed);
+                prop_assert_eq!(gate.is_knocked(), shut && !closed && knocked);
+                prop_assert_eq!(gate.inside().in_flight as usize, inside.len());
+            }
         }
     }
 

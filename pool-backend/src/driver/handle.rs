@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fleet::directory::WakeCause;
@@ -84,6 +85,8 @@ pub(crate) enum Order {
     Remember(Done),
     /// Away with it, volume and all.
     Delete(Done),
+    /// Remove the snapshots that are of no use any more.
+    Tidy(Done),
     /// Somebody found that this generation does not answer: is it alive?
     Check(Generation, oneshot::Sender<bool>),
 }
@@ -104,6 +107,8 @@ pub(crate) struct Handle {
     settings: ArcSwap<LifecycleSettings>,
     /// What of ours wants it to run, though it does not yet.
     wanted_by: Mutex<Option<WakeCause>>,
+    /// When its container started: for people, and by the clock that nobody sets.
+    started: Mutex<Option<(OffsetDateTime, Instant)>>,
 }
 
 /// How a visitor fared.
@@ -125,6 +130,7 @@ impl Handle {
         gate: Option<Arc<Gate>>,
     ) -> (Arc<Self>, mpsc::Receiver<Order>) {
         let (mailbox, orders) = mpsc::channel(MAILBOX);
+        let started = status.started_at.map(|at| (at, instant_of(at)));
         let handle = Self {
             identity,
             status: watch::Sender::new(status),
@@ -135,6 +141,7 @@ impl Handle {
             busy: AtomicBool::new(false),
             settings: ArcSwap::from_pointee(settings),
             wanted_by: Mutex::default(),
+            started: Mutex::new(started),
         };
         (Arc::new(handle), orders)
     }
@@ -194,6 +201,12 @@ impl Handle {
         self.gate.load_full()
     }
 
+    /// Since its container started or woke. A clock that is set meanwhile does not matter.
+    pub(crate) fn uptime(&self) -> Option<Duration> {
+        let started = self.started.lock();
+        started.map(|(_, since)| since.elapsed())
+    }
+
     /// Through the gate, of this generation if one is named. A container that stands still is
     /// thawed for the visitor; the wait for that is bounded.
     pub(crate) async fn enter(&self, generation: Option<Generation>, visit: Visit) -> Entry {
@@ -231,6 +244,11 @@ impl Handle {
         {
             old.close();
         }
+        let mut started = self.started.lock();
+        if started.map(|(at, _)| at) != status.started_at {
+            *started = status.started_at.map(|at| (at, instant_of(at)));
+        }
+        drop(started);
         self.status.send_replace(status);
     }
 
@@ -242,6 +260,10 @@ impl Handle {
     /// Tells the driver that its directory row wants this generation. A full mailbox is fine: the
     /// row stays, and is looked at again each `timing::ROUTE_POLL`.
     pub(crate) fn nudge(&self, generation: Generation) {
+        // Who falls asleep just now hears that, and stops.
+        if let Some(gate) = self.gate() {
+            gate.knock();
+        }
         if self.mailbox.try_send(Order::Start(generation)).is_err() {
             tracing::debug!(workspace = %self.id(), "the mailbox is full or closed");
         }
@@ -298,6 +320,13 @@ impl Handle {
             std::future::pending().await
         }
     }
+}
+
+/// Of a moment that was, by what the clock says now.
+fn instant_of(at: OffsetDateTime) -> Instant {
+    let ago = Duration::try_from(OffsetDateTime::now_utc() - at).unwrap_or_default();
+    let now = Instant::now();
+    now.checked_sub(ago).unwrap_or(now)
 }
 
 fn gone() -> Error {

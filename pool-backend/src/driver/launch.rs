@@ -19,6 +19,7 @@ use tokio::time::{Duration, Instant, interval_at};
 use super::turns::{self, Turns, Urgency};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
+use crate::faults::FailPoints;
 use crate::init_client::InitClient;
 use crate::metrics::Metrics;
 use crate::network::{Network, NetworkError};
@@ -44,7 +45,10 @@ pub(crate) struct Launcher {
     /// For dev servers that check the Host header.
     pub(crate) domain: String,
     pub(crate) snapshots: SnapshotStore,
+    pub(crate) faults: FailPoints,
     pub(super) owned: DashSet<OciId>,
+    /// Containers that could not be ended: no other generation runs before they are gone.
+    undead: DashSet<OciId>,
     /// Containers that get and send nothing, by address.
     pub(super) held: DashSet<Ipv4Addr>,
     pub(super) turns: Turns,
@@ -63,6 +67,7 @@ pub(crate) struct Parts {
     pub(crate) limits: Limits,
     pub(crate) init: PathBuf,
     pub(crate) domain: String,
+    pub(crate) faults: FailPoints,
 }
 
 impl Launcher {
@@ -78,7 +83,9 @@ impl Launcher {
             init: parts.init,
             domain: parts.domain,
             snapshots: parts.snapshots,
+            faults: parts.faults,
             owned: DashSet::new(),
+            undead: DashSet::new(),
             held: DashSet::new(),
             turns: Turns::new(),
             metrics: Metrics::new(turns::AWAITED),
@@ -179,6 +186,7 @@ impl Launcher {
     ) -> Result<InitClient, Error> {
         let template = self.template(&record.template)?;
         let _turn = self.turns.take(urgency).await?;
+        self.bury_earlier_ones(&record.container).await?;
         let id = self.id_of(record);
         self.owned.insert(id.clone());
         let launched = self.try_launch(&id, record, &template).await;
@@ -285,6 +293,10 @@ impl Launcher {
     /// What could not be taken away; `reconcile` tries again.
     pub(crate) async fn teardown(&self, id: &OciId) -> Result<(), Error> {
         let removed = self.runtime.remove(id).await;
+        match &removed {
+            Ok(()) => self.undead.remove(id),
+            Err(_) => self.undead.insert(id.clone()).then(|| id.clone()),
+        };
         // Only then the network: a dying process must not meet a half-taken one.
         let released = self.network.release(id).await;
         // In any case nobody is in charge any more: what is left counts as an orphan.
@@ -301,6 +313,23 @@ impl Launcher {
     pub(crate) async fn teardown_at_the_end(&self, id: &OciId) -> Result<(), Error> {
         self.runtime.remove(id).await.map_err(not_removed)?;
         self.owned.remove(id);
+        Ok(())
+    }
+
+    /// At most one generation of a container runs: what could not be ended is ended now.
+    ///
+    /// # Errors
+    /// `NotReady`: it still cannot.
+    pub(super) async fn bury_earlier_ones(&self, container: &ContainerId) -> Result<(), Error> {
+        let of_it = |id: &OciId| {
+            let parts = OciId::parse(&self.instance, id.as_str());
+            parts.is_some_and(|(found, _)| found == *container)
+        };
+        let undead = self.undead.iter().filter(|id| of_it(id));
+        let undead: Vec<OciId> = undead.map(|id| id.clone()).collect();
+        for id in undead {
+            self.teardown(&id).await?;
+        }
         Ok(())
     }
 

@@ -14,9 +14,10 @@ use tokio::time::Instant;
 use super::launch::{Launcher, no_network};
 use super::turns::{Turn, Urgency};
 use crate::error::{Error, ErrorKind};
+use crate::faults::Point;
 use crate::init_client::InitClient;
-use crate::runtime::OciId;
-use crate::snapshot::{About, Draft, Reader, Snapshot, SnapshotError};
+use crate::runtime::{OciId, RuntimeError};
+use crate::snapshot::{About, Draft, Manifest, Reader, Snapshot, SnapshotError};
 use crate::template::Template;
 
 /// Why a container was not restored.
@@ -42,8 +43,17 @@ impl Launcher {
     /// # Errors
     /// `NotReady`.
     pub(super) async fn hold(&self, address: Ipv4Addr) -> Result<(), Error> {
+        // Since it fell asleep, mostly.
+        if self.held.contains(&address) {
+            return Ok(());
+        }
         self.held.insert(address);
-        self.network.hold(address).await.map_err(no_network)
+        let held = self.network.hold(address).await.map_err(no_network);
+        if held.is_err() {
+            // So that the next one does not take it for done.
+            self.let_go(address).await?;
+        }
+        held
     }
 
     /// Undoes [`Launcher::hold`]; costs nothing where there was none.
@@ -56,6 +66,25 @@ impl Launcher {
             self.held.remove(&address);
         }
         Ok(())
+    }
+
+    /// Whether a snapshot of what it has in memory may be made.
+    ///
+    /// # Errors
+    /// `NoSpace`, with why not.
+    pub(super) async fn room_for_snapshot(&self, record: &WorkspaceRecord) -> Result<(), Error> {
+        let usage = self.usage(&self.id_of(record)).await.unwrap_or_default();
+        let room = self.snapshots.has_room(usage.memory_bytes).await;
+        room.map_err(not_kept)
+    }
+
+    /// A checkpoint failed: for lack of room?
+    pub(super) async fn not_written(&self, error: RuntimeError) -> Error {
+        if self.snapshots.is_full().await {
+            return Error::caused(ErrorKind::NoSpace, SnapshotError::Full.to_string(), error);
+        }
+        let message = "the processes could not be put on disk";
+        Error::caused(ErrorKind::NotReady, message, error)
     }
 
     /// # Errors
@@ -75,12 +104,15 @@ impl Launcher {
         record: &WorkspaceRecord,
         draft: Draft,
     ) -> Result<Snapshot, Error> {
+        let mark = self.volume(&record.id).mark().await;
+        let mark = mark.map_err(|error| Error::from_io("the volume cannot be marked", error))?;
         let about = About {
             container: record.container.clone(),
             template: record.template.to_string(),
             address: record.address,
             reader: self.reader(record).await?,
             connections_kept: self.runtime.sleep().keeps_connections,
+            volume: Some(mark),
         };
         let volume = self.volume(&record.id);
         // On one file system the images' way to the disk is the volume's.
@@ -113,7 +145,7 @@ impl Launcher {
     /// # Errors
     /// `NoSpace`, `Internal`.
     pub(super) async fn give_up_snapshots(&self, record: &WorkspaceRecord) -> Result<(), Error> {
-        let removed = self.snapshots.remove_all(&record.id).await;
+        let removed = self.snapshots.give_up(&record.id).await;
         removed.map_err(|error| Error::caused(ErrorKind::Internal, "a snapshot stays", error))
     }
 
@@ -131,8 +163,21 @@ impl Launcher {
         reader.map_err(|error| unreadable(error.into()))
     }
 
-    /// Restores the generation that the record names from an earlier one's snapshot; returns when
-    /// its init answers. A failed restore leaves nothing behind. Not cancel safe.
+    /// Whether the volume surely is as the snapshot's processes left it. Costs a walk over it.
+    pub(crate) async fn is_still_true(
+        &self,
+        record: &WorkspaceRecord,
+        manifest: &Manifest,
+    ) -> bool {
+        match manifest.about.volume {
+            Some(mark) => self.volume(&record.id).is_unchanged_since(mark).await,
+            None => false,
+        }
+    }
+
+    /// Restores the generation that the record names from an earlier one's snapshot. When it
+    /// returns, the processes go, and nobody can hear them yet: see [`Launcher::hear`]. A failed
+    /// restore leaves nothing behind. Not cancel safe.
     ///
     /// # Errors
     /// See [`NotRestored`].
@@ -140,12 +185,14 @@ impl Launcher {
         &self,
         record: &WorkspaceRecord,
         snapshot: &Snapshot,
-    ) -> Result<InitClient, NotRestored> {
+    ) -> Result<(), NotRestored> {
         let template = self
             .template(&record.template)
             .map_err(NotRestored::Untried)?;
         let turn = self.turns.take(Urgency::Awaited).await;
         let _turn = turn.map_err(NotRestored::Untried)?;
+        let buried = self.bury_earlier_ones(&record.container).await;
+        buried.map_err(NotRestored::Untried)?;
         let _restoring = self.metrics.restoring();
         let id = self.id_of(record);
         self.owned.insert(id.clone());
@@ -162,11 +209,15 @@ impl Launcher {
         record: &WorkspaceRecord,
         template: &Template,
         snapshot: &Snapshot,
-    ) -> Result<InitClient, NotRestored> {
+    ) -> Result<(), NotRestored> {
         let began = Instant::now();
         let prepared = self.network.prepare(id, record.address).await;
         let netns = prepared.map_err(|error| NotRestored::Untried(no_network(error)))?;
+        let held = self.hold(record.address).await;
+        held.map_err(NotRestored::Untried)?;
         let networked = began.elapsed();
+        let reached = self.faults.reach(Point::WakeNetworked).await;
+        reached.map_err(NotRestored::Failed)?;
         let spec = self.spec(id, record, template, netns.path());
         let images = snapshot.images_dir();
         let restored = self.runtime.restore(&spec, &images).await;
@@ -175,16 +226,19 @@ impl Launcher {
             NotRestored::Failed(Error::caused(ErrorKind::NotReady, message, error))
         })?;
         netns.keep();
-        let restored = began.elapsed();
-        // Only now: who has waited at the other end of a connection is heard from here on.
-        let let_go = self.let_go(record.address).await;
-        let_go.map_err(NotRestored::Untried)?;
+        tracing::debug!(container = id.as_str(), ?networked, restored = ?began.elapsed());
+        Ok(())
+    }
+
+    /// Lets a restored container be heard; returns when its init answers.
+    ///
+    /// # Errors
+    /// `NotReady`.
+    pub(super) async fn hear(&self, record: &WorkspaceRecord) -> Result<InitClient, Error> {
+        self.let_go(record.address).await?;
         let init = Self::init_of(record);
-        let answers = self.wait_for_init(id, &init, timing::INIT_AWAKE).await;
-        answers.map_err(NotRestored::Failed)?;
-        tracing::debug!(
-            container = id.as_str(), ?networked, ?restored, ready = ?began.elapsed(), "restored",
-        );
+        let id = self.id_of(record);
+        self.wait_for_init(&id, &init, timing::INIT_AWAKE).await?;
         Ok(init)
     }
 }
@@ -197,6 +251,9 @@ fn same_file_system(one: &Path, other: &Path) -> bool {
 
 fn not_kept(error: SnapshotError) -> Error {
     match error {
+        SnapshotError::Full | SnapshotError::Bound { .. } => {
+            Error::new(ErrorKind::NoSpace, error.to_string())
+        }
         SnapshotError::Io { context, source } => match Error::from_io(context, source) {
             full if full.kind == ErrorKind::NoSpace => full,
             other => Error {

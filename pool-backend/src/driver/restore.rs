@@ -1,31 +1,54 @@
 //! Waking a workspace: from its snapshot, or from its volume when the snapshot is of no use.
 //!
 //! ```text
+//! record: Waking → restore, packets held → record: Running → packets let go → init answers → told
+//! ```
+//! The record says Running before anybody can hear the restored processes: from then on the
+//! snapshot is spent. In the moment before that they may have run already, so whoever finds Waking
+//! in a record looks whether the volume is as the snapshot knew it.
+//!
+//! ```text
 //! snapshot whole, for this machine   restored; a second attempt in a new namespace if that fails
-//! damaged, foreign, never comes up   put aside for good, started from the volume: `woken: volume`
+//! damaged, foreign, never comes up,  put aside for good, started from the volume: `woken: volume`
+//!   or the volume has changed since
 //! machine, network, disk in trouble  Hibernated again with its snapshot; the next wake may do
 //! ```
-//! The snapshot is spent, and removed, once the wake is recorded.
 //!
 //! Must never happen here: a start from the volume while there is a snapshot that a later wake
-//! could take.
+//! could take, or old memory over a newer volume.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use fleet::lifecycle::Event;
+use fleet::id::Generation;
+use fleet::lifecycle::{self, Event, State};
 use fleet::record::Woken;
 use time::OffsetDateTime;
 
 use super::memory::NotRestored;
 use super::{Driver, new_gate};
 use crate::error::{Error, ErrorKind};
+use crate::faults::Point;
 use crate::init_client::InitClient;
 use crate::metrics::{Outcome, Step};
 use crate::snapshot::{Snapshot, SnapshotError};
 
 /// Restores that are tried before the snapshot counts as bad.
 const RESTORES: u32 = 2;
+
+/// Why it was not woken.
+enum NotWoken {
+    /// The snapshot may do later.
+    Asleep(Error),
+    /// There is a snapshot that must not be taken any more, and it cannot be removed.
+    Lost(Error),
+}
+
+impl From<Error> for NotWoken {
+    fn from(error: Error) -> Self {
+        Self::Asleep(error)
+    }
+}
 
 impl Driver {
     /// To the generation that the record names by now.
@@ -38,45 +61,48 @@ impl Driver {
             engine.launcher.snapshot_of(&record)
         );
         if let Err(error) = changed {
-            self.fall_asleep_again(began, &error).await;
+            self.not_woken(began, Event::WakeFailed, &error).await;
             return;
         }
-        let (init, woken) = match self.bring_back(found).await {
-            Ok(brought) => brought,
-            Err(error) => {
-                self.fall_asleep_again(began, &error).await;
-                return;
+        let init = match self.bring_back(found).await {
+            Ok(init) => init,
+            Err(NotWoken::Asleep(error)) => {
+                return self.not_woken(began, Event::WakeFailed, &error).await;
+            }
+            Err(NotWoken::Lost(error)) => {
+                return self.not_woken(began, Event::GiveUp, &error).await;
             }
         };
-        self.record.started_at = Some(OffsetDateTime::now_utc());
-        self.record.woken = Some(woken);
         self.problem = None;
-        let gate = new_gate(&self.engine, &self.record, init);
-        if let Err(error) = self.change(Event::Woken, Some(gate)).await {
-            self.remove_container().await;
-            self.fall_asleep_again(began, &error).await;
-            return;
+        if let Err(error) = self.step(Event::Woken) {
+            tracing::error!(workspace = %self.handle.id(), %error, "woken all the same");
         }
+        let gate = new_gate(&self.engine, &self.record, init);
+        self.tell(Some(gate)).await;
+        let woken = self.record.woken.unwrap_or(Woken::Volume);
         self.account(Step::Wake, began, &Ok(()));
         self.woke(Outcome::Woken(woken));
         tracing::info!(workspace = %self.handle.id(), took = ?began.elapsed(), ?woken, "woken");
+        self.pass(Point::WakeTold).await;
         // Spent. Should it stay, the record says that it is not to be used.
         if let Err(error) = self.give_up_snapshots().await {
             tracing::warn!(workspace = %self.handle.id(), %error, "a spent snapshot stays");
         }
     }
 
+    /// It runs then, and its record says so.
     async fn bring_back(
         &mut self,
         found: Result<Option<Snapshot>, SnapshotError>,
-    ) -> Result<(InitClient, Woken), Error> {
+    ) -> Result<InitClient, NotWoken> {
+        self.reach(Point::WakeRecorded).await?;
         match found {
             Ok(Some(snapshot)) => {
+                self.reach(Point::WakeRead).await?;
                 if let Some(init) = self.restore(&snapshot).await? {
-                    return Ok((init, Woken::Memory));
+                    return Ok(init);
                 }
-                let put_aside = self.engine.launcher.snapshots.put_aside(&snapshot).await;
-                put_aside.map_err(not_usable)?;
+                self.put_aside(snapshot.manifest.generation).await?;
             }
             Ok(None) => {
                 tracing::error!(workspace = %self.handle.id(), "it has no snapshot");
@@ -85,37 +111,118 @@ impl Driver {
                 tracing::error!(workspace = %self.handle.id(), %error, "woken from its volume");
                 self.give_up_snapshots().await?;
             }
-            Err(error) => return Err(not_usable(error)),
+            Err(error) => return Err(not_usable(error).into()),
         }
-        Ok((self.launch().await?, Woken::Volume))
+        let init = self.launch().await?;
+        if let Err(error) = self.record_running(Woken::Volume).await {
+            self.remove_container().await;
+            return Err(error.into());
+        }
+        Ok(init)
     }
 
-    /// None: this snapshot does not come to life.
-    async fn restore(&self, snapshot: &Snapshot) -> Result<Option<InitClient>, Error> {
+    /// From here on no wake takes this snapshot.
+    async fn put_aside(&self, generation: Generation) -> Result<(), NotWoken> {
+        let snapshots = &self.engine.launcher.snapshots;
+        let Err(error) = snapshots.put_aside(&self.record.id, generation).await else {
+            return Ok(());
+        };
+        tracing::error!(workspace = %self.handle.id(), %error, "a bad snapshot is not put aside");
+        self.give_up_snapshots().await.map_err(NotWoken::Lost)
+    }
+
+    /// None: this snapshot does not come to life, or must not any more.
+    async fn restore(&mut self, snapshot: &Snapshot) -> Result<Option<InitClient>, Error> {
         for attempt in 1..=RESTORES {
             let began = Instant::now();
             let restored = self.engine.launcher.restore(&self.record, snapshot).await;
-            match restored {
-                Ok(init) => {
-                    self.account(Step::Restore, began, &Ok(()));
-                    return Ok(Some(init));
-                }
+            let error = match restored {
+                Ok(()) => match self.record_running(Woken::Memory).await {
+                    Ok(()) => {
+                        let heard = self.hear().await;
+                        let outcome = heard.as_ref().map(|_| ());
+                        self.engine
+                            .launcher
+                            .metrics
+                            .step(Step::Restore, began, outcome);
+                        return Ok(heard.ok());
+                    }
+                    Err(error) => {
+                        self.remove_container().await;
+                        return match self.is_still_true(snapshot).await {
+                            true => Err(error),
+                            false => Ok(None),
+                        };
+                    }
+                },
                 Err(NotRestored::Untried(error)) => return Err(error),
-                Err(NotRestored::Failed(error)) => {
-                    tracing::warn!(
-                        workspace = %self.handle.id(), generation = %self.record.generation,
-                        attempt, %error, cause = error.cause_text(), "the snapshot was not restored",
-                    );
-                    self.account(Step::Restore, began, &Err(error));
-                }
+                Err(NotRestored::Failed(error)) => error,
+            };
+            tracing::warn!(
+                workspace = %self.handle.id(), generation = %self.record.generation, attempt,
+                %error, cause = error.cause_text(), "the snapshot was not restored",
+            );
+            self.account(Step::Restore, began, &Err(error));
+            // What failed may have run before.
+            if !self.is_still_true(snapshot).await {
+                break;
             }
         }
         Ok(None)
     }
 
-    /// With its snapshot, if there still is one. When it is tried again is the directory's to
-    /// allow.
-    async fn fall_asleep_again(&mut self, began: Instant, error: &Error) {
+    async fn is_still_true(&self, snapshot: &Snapshot) -> bool {
+        let launcher = &self.engine.launcher;
+        let holds = launcher
+            .is_still_true(&self.record, &snapshot.manifest)
+            .await;
+        if !holds {
+            tracing::warn!(
+                workspace = %self.handle.id(),
+                "what was restored may have changed the volume: its snapshot is not taken again",
+            );
+        }
+        holds
+    }
+
+    /// Durable before anybody hears of it: what a crash leaves from here on is a running container.
+    async fn record_running(&mut self, woken: Woken) -> Result<(), Error> {
+        self.reach(Point::WakeRestored).await?;
+        let mut running = self.record.clone();
+        running.state = lifecycle::step(running.state, Event::Woken).unwrap_or(State::Running);
+        running.started_at = Some(OffsetDateTime::now_utc());
+        running.woken = Some(woken);
+        running.activity = Some(self.handle.activity.record());
+        self.engine.save(&running).await?;
+        self.record.started_at = running.started_at;
+        self.record.woken = running.woken;
+        self.pass(Point::WakeResumed).await;
+        Ok(())
+    }
+
+    /// The restored container's init.
+    ///
+    /// # Errors
+    /// It does not answer; nothing is left of it then.
+    async fn hear(&mut self) -> Result<InitClient, Error> {
+        match self.engine.launcher.hear(&self.record).await {
+            Ok(init) => {
+                self.pass(Point::WakeAnswered).await;
+                Ok(init)
+            }
+            Err(error) => {
+                tracing::warn!(
+                    workspace = %self.handle.id(), generation = %self.record.generation,
+                    %error, cause = error.cause_text(), "what was restored does not answer",
+                );
+                self.remove_container().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// When it is tried again is the directory's to allow.
+    async fn not_woken(&mut self, began: Instant, event: Event, error: &Error) {
         self.engine
             .launcher
             .metrics
@@ -126,7 +233,7 @@ impl Driver {
         );
         self.record.started_at = None;
         self.problem = Some(error.message.clone());
-        if let Err(error) = self.change(Event::WakeFailed, None).await {
+        if let Err(error) = self.change(event, None).await {
             tracing::error!(workspace = %self.handle.id(), %error, "the failure is not recorded");
         }
     }

@@ -21,6 +21,7 @@ use fleet::lifecycle::{Event, State};
 use super::Driver;
 use super::gate::Gate;
 use crate::error::{Error, ErrorKind};
+use crate::faults::Point;
 use crate::metrics::{Outcome, Step};
 use crate::pool::back_off;
 
@@ -57,9 +58,11 @@ impl Driver {
     async fn pause(&mut self, gate: &Arc<Gate>) -> Result<(), Error> {
         self.advance(Event::Freeze, gate).await?;
         self.part(gate).await;
+        self.reach(Point::FreezeShut).await?;
         let id = self.engine.launcher.id_of(&self.record);
         let paused = self.engine.launcher.runtime.pause(&id).await;
         paused.map_err(|error| failed("the processes could not be frozen", error))?;
+        self.reach(Point::FreezePaused).await?;
         unless_knocked(gate)?;
         self.advance(Event::FrozenNow, gate).await
     }
@@ -71,6 +74,7 @@ impl Driver {
         };
         if self.record.state.is_still() {
             let began = Instant::now();
+            self.pass(Point::ThawBegun).await;
             let resumed = self.resume().await;
             self.account(Step::Thaw, began, &resumed);
             if let Err(error) = resumed {
@@ -84,6 +88,7 @@ impl Driver {
                 }
                 return;
             }
+            self.pass(Point::ThawResumed).await;
             tracing::debug!(workspace = %self.handle.id(), took = ?began.elapsed(), "thawed");
             // What did not fall asleep after all was not woken.
             if gate.is_knocked() {
@@ -145,6 +150,12 @@ impl Driver {
             () = gate.knocked() => return Err(interrupted()),
         };
         let began = Instant::now();
+        // Before anything is touched: what is frozen stays frozen.
+        if let Err(error) = engine.launcher.room_for_snapshot(&self.record).await {
+            self.problem = Some(error.message.clone());
+            self.tell(Some(gate)).await;
+            return Err(error);
+        }
         self.freeze().await?;
         let written = self.write_snapshot(&gate).await;
         self.account(Step::Hibernate, began, &written);
@@ -178,6 +189,7 @@ impl Driver {
         if let Err(error) = released {
             tracing::warn!(workspace = %self.handle.id(), %error, "its network is not all gone");
         }
+        self.pass(Point::HibernateRemoved).await;
         tracing::info!(workspace = %self.handle.id(), took = ?began.elapsed(), "hibernated");
         Ok(())
     }
@@ -190,21 +202,29 @@ impl Driver {
         let launcher = &engine.launcher;
         let (id, workspace) = (launcher.id_of(&self.record), self.record.id.clone());
         let began = Instant::now();
+        self.reach(Point::HibernateFrozen).await?;
         launcher.hold(self.record.address).await?;
+        self.reach(Point::HibernateHeld).await?;
         let draft = launcher.begin_snapshot(&self.record).await?;
+        self.reach(Point::HibernateDrafted).await?;
         let images = draft.images_dir();
         let volume = launcher.volume(&workspace);
         // The volume's way to its disk begins at once: what is written of it by now need not be
         // waited for later. Should that fail, it fails again then.
         let (checkpoint, _) =
             tokio::join!(launcher.runtime.checkpoint(&id, &images), volume.sync());
-        checkpoint.map_err(|error| failed("the processes could not be put on disk", error))?;
+        if let Err(error) = checkpoint {
+            return Err(launcher.not_written(error).await);
+        }
+        self.reach(Point::HibernateWritten).await?;
         let written = began.elapsed();
         unless_knocked(gate)?;
         launcher.commit_snapshot(&self.record, draft).await?;
+        self.reach(Point::HibernateComplete).await?;
         if !gate.close_unheard() {
             return Err(interrupted());
         }
+        self.reach(Point::HibernateClosed).await?;
         let total = began.elapsed();
         let started_at = self.record.started_at.take();
         self.problem = None;
@@ -213,6 +233,7 @@ impl Driver {
             return Err(error);
         }
         self.seen_alive = None;
+        self.pass(Point::HibernateRecorded).await;
         tracing::debug!(%workspace, ?written, ?total, "snapshot committed");
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleet::id::WorkspaceId;
+use fleet::lifecycle::State;
 use fleet::timing;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{MissedTickBehavior, interval};
@@ -151,6 +152,12 @@ async fn act(handle: Arc<Handle>, decision: Decision) -> Option<WorkspaceId> {
         Decision::Stop => handle.order(Order::Stop).await,
     };
     let error = done.err()?;
+    // In memory it costs no CPU at least.
+    if error.kind == ErrorKind::NoSpace && handle.status().state == State::Running {
+        let frozen = handle.order(Order::Freeze).await;
+        tracing::warn!(workspace = %handle.id(), %error, ?frozen, "frozen, not hibernated");
+        return Some(handle.id().clone());
+    }
     let used = matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound);
     if !used {
         tracing::warn!(workspace = %handle.id(), ?decision, %error, "it does not fall asleep");

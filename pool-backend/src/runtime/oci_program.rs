@@ -9,6 +9,7 @@ use tokio::process::Command;
 
 use super::bundle::Bundles;
 use super::command::{self, Capture};
+use super::inflight;
 use super::sleep;
 use super::{
     ContainerSpec, ContainerStatus, OciId, RuntimeError, RuntimeKind, Settings, SleepTraits, Usage,
@@ -146,6 +147,9 @@ impl OciProgram {
         }
         // Nothing of the operator's environment reaches a container by way of its runtime.
         command.env_clear().env("PATH", &self.path_variable);
+        command.env(inflight::VARIABLE, self.instance.as_str());
+        // Who ends us by our process group must not cut a checkpoint in two.
+        command.process_group(0);
         command
     }
 

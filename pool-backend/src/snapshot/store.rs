@@ -1,26 +1,29 @@
 //! Where snapshots are.
 
-use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use fleet::id::{Generation, WorkspaceId};
-use rustix::fs::{CWD, RenameFlags};
 use time::OffsetDateTime;
 
+use super::layout::{
+    State, discard, entries, forget_old_damage, highest_in, make_private, named, remove,
+    rename_new, set_aside, sync,
+};
+use super::room::{self, Ledger};
 use super::{About, Manifest, Reader, Snapshot, SnapshotError, machine, manifest};
 
 /// In a snapshot's directory: the runtime's own.
 pub const IMAGES: &str = "images";
-const DRAFT: &str = "draft";
-const DAMAGED: &str = "damaged";
 
 /// All snapshots of a data dir.
 #[derive(Debug, Clone)]
 pub struct SnapshotStore {
     root: PathBuf,
+    ledger: Ledger,
+    /// What all of them may take; none: a share of the disk.
+    most: Option<u64>,
 }
 
 /// All snapshots together.
@@ -28,7 +31,7 @@ pub struct SnapshotStore {
 pub struct Tally {
     /// Complete ones.
     pub count: u64,
-    /// What is below the store, drafts and damaged ones included.
+    /// What they take, damaged ones included.
     pub bytes: u64,
 }
 
@@ -40,26 +43,44 @@ pub struct Draft {
     /// Of the workspace.
     parent: PathBuf,
     directory: PathBuf,
+    ledger: Ledger,
     committed: bool,
 }
 
-/// What a name in a workspace's directory says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Draft,
-    Complete,
-    Damaged,
-}
-
 impl SnapshotStore {
-    /// The store under `DATA/snapshots`, which is made.
+    /// The store under `DATA/snapshots`, which is made. All snapshots together take at most `most`
+    /// bytes; half of the disk if that is not said.
     ///
     /// # Errors
     /// What the file system said.
-    pub fn open(data_dir: &Path) -> io::Result<Self> {
+    pub fn open(data_dir: &Path, most: Option<u64>) -> io::Result<Self> {
         let root = data_dir.join("snapshots");
         make_private(&root)?;
-        Ok(Self { root })
+        let ledger = Ledger::default();
+        for workspace in std::fs::read_dir(&root)?.flatten() {
+            let parent = workspace.path();
+            for (generation, state) in entries(&parent).unwrap_or_default() {
+                ledger.count(&named(&parent, generation, state));
+            }
+        }
+        Ok(Self { root, ledger, most })
+    }
+
+    /// Whether there is room for a snapshot of about `expected` bytes.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Bound`], [`SnapshotError::Full`], [`SnapshotError::Io`].
+    pub async fn has_room(&self, expected: u64) -> Result<(), SnapshotError> {
+        let store = self.clone();
+        blocking(move || room::check(&store.root, store.ledger.used(), store.most, expected)).await
+    }
+
+    /// Whether the disk is full, by now.
+    pub async fn is_full(&self) -> bool {
+        let root = self.root.clone();
+        blocking(move || Ok(room::is_full(&root)))
+            .await
+            .unwrap_or(false)
     }
 
     /// A place for the images of a checkpoint. What a crash left of an earlier attempt goes.
@@ -72,7 +93,7 @@ impl SnapshotStore {
         generation: Generation,
     ) -> Result<Draft, SnapshotError> {
         let parent = self.of(workspace);
-        let workspace = workspace.clone();
+        let (workspace, ledger) = (workspace.clone(), self.ledger.clone());
         blocking(move || {
             if named(&parent, generation, State::Complete).exists() {
                 return Err(SnapshotError::Exists(generation));
@@ -88,6 +109,7 @@ impl SnapshotStore {
                 generation,
                 parent,
                 directory,
+                ledger,
                 committed: false,
             };
             made.map_err(SnapshotError::io("make a place for a snapshot"))?;
@@ -107,7 +129,8 @@ impl SnapshotStore {
         reader: &Reader,
     ) -> Result<Option<Snapshot>, SnapshotError> {
         let (parent, workspace) = (self.of(workspace), workspace.clone());
-        let reader = reader.clone();
+        let (root, reader) = (self.root.clone(), reader.clone());
+        let ledger = self.ledger.clone();
         blocking(move || {
             let Some((generation, state)) = highest_in(&parent)? else {
                 return Ok(None);
@@ -119,7 +142,8 @@ impl SnapshotStore {
             let directory = named(&parent, generation, State::Complete);
             let aside = |reason| {
                 // It is what it is, wherever it lies.
-                drop(set_aside(&parent, generation));
+                drop(set_aside(&parent, generation, &ledger));
+                forget_old_damage(&root);
                 damaged(reason)
             };
             let manifest = manifest::read(&directory, &workspace, generation).map_err(aside)?;
@@ -149,26 +173,57 @@ impl SnapshotStore {
         found.await.ok().flatten()
     }
 
-    /// What the highest complete one says of itself; its images are not looked at.
+    /// What the highest snapshot says of itself, if it is not damaged. Its images are not read.
     pub async fn glance(&self, workspace: &WorkspaceId) -> Option<Manifest> {
-        let generation = self.highest(workspace).await?;
         let (parent, workspace) = (self.of(workspace), workspace.clone());
-        let reading = tokio::task::spawn_blocking(move || {
+        let read = blocking(move || {
+            let Some((generation, State::Complete)) = highest_in(&parent)? else {
+                return Ok(None);
+            };
             let directory = named(&parent, generation, State::Complete);
-            manifest::read(&directory, &workspace, generation).ok()
+            Ok(manifest::read(&directory, &workspace, generation).ok())
         });
-        reading.await.ok().flatten()
+        read.await.ok().flatten()
     }
 
-    /// Puts a snapshot aside that a restore showed to be bad.
+    /// Puts a snapshot aside that is not to be restored any more. The last few of all workspaces
+    /// are kept, for whoever wants to know why.
     ///
     /// # Errors
     /// [`SnapshotError::Io`].
-    pub async fn put_aside(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        let parent = self.of(&snapshot.manifest.workspace);
-        let generation = snapshot.manifest.generation;
+    pub async fn put_aside(
+        &self,
+        workspace: &WorkspaceId,
+        generation: Generation,
+    ) -> Result<(), SnapshotError> {
+        let (root, parent) = (self.root.clone(), self.of(workspace));
+        let ledger = self.ledger.clone();
         blocking(move || {
-            set_aside(&parent, generation).map_err(SnapshotError::io("put a snapshot aside"))
+            set_aside(&parent, generation, &ledger)
+                .map_err(SnapshotError::io("put a snapshot aside"))?;
+            forget_old_damage(&root);
+            Ok(())
+        })
+        .await
+    }
+
+    /// From now on there is nothing to wake the workspace from; what is damaged stays aside.
+    /// Idempotent.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`].
+    pub async fn give_up(&self, workspace: &WorkspaceId) -> Result<(), SnapshotError> {
+        let parent = self.of(workspace);
+        blocking(move || {
+            for (generation, state) in entries(&parent)? {
+                if state != State::Damaged {
+                    discard(&parent, generation, state)
+                        .map_err(SnapshotError::io("remove a snapshot"))?;
+                }
+            }
+            // Not empty, perhaps.
+            drop(std::fs::remove_dir(&parent));
+            Ok(())
         })
         .await
     }
@@ -239,13 +294,35 @@ impl SnapshotStore {
         Ok(())
     }
 
-    /// What all of them take on disk. Costs a walk.
-    pub async fn total_bytes(&self) -> u64 {
+    /// Those that have any that is not damaged, half-written ones included.
+    pub async fn workspaces(&self) -> Vec<WorkspaceId> {
         let root = self.root.clone();
-        blocking(move || Ok(bytes_below(&root))).await.unwrap_or(0)
+        let listed = blocking(move || {
+            let failed = SnapshotError::io("look through the snapshots");
+            let mut workspaces = Vec::new();
+            for entry in std::fs::read_dir(&root).map_err(&failed)? {
+                let entry = entry.map_err(&failed)?;
+                let of = entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse().ok());
+                let useful = |(_, state): &(Generation, State)| *state != State::Damaged;
+                if entries(&entry.path())?.iter().any(useful) {
+                    workspaces.extend(of);
+                }
+            }
+            Ok(workspaces)
+        });
+        listed.await.unwrap_or_default()
     }
 
-    /// How many there are and what they take on disk. Blocks for a walk.
+    /// What all of them take on disk. Costs a look at each.
+    pub async fn total_bytes(&self) -> u64 {
+        let ledger = self.ledger.clone();
+        blocking(move || Ok(ledger.used())).await.unwrap_or(0)
+    }
+
+    /// How many there are and what they take on disk. Blocks for a look at each.
     pub fn tally(&self) -> Tally {
         let workspaces = std::fs::read_dir(&self.root)
             .into_iter()
@@ -260,7 +337,7 @@ impl SnapshotStore {
         };
         Tally {
             count: workspaces.map(|workspace| complete(workspace) as u64).sum(),
-            bytes: bytes_below(&self.root),
+            bytes: self.ledger.used(),
         }
     }
 
@@ -306,6 +383,7 @@ impl Draft {
                 other => other.map_err(&failed)?,
             }
             self.committed = true;
+            self.ledger.count(&directory);
             // Its own name and, the first time, its workspace's.
             let named = sync(&self.parent).and_then(|()| self.parent.parent().map_or(Ok(()), sync));
             if let Err(error) = named {
@@ -343,106 +421,4 @@ async fn blocking<T: Send + 'static>(
                 source: io::Error::other(error),
             })
         })
-}
-
-fn named(parent: &Path, generation: Generation, state: State) -> PathBuf {
-    let number = generation.0;
-    parent.join(match state {
-        State::Complete => number.to_string(),
-        State::Draft => format!("{number}.{DRAFT}"),
-        State::Damaged => format!("{number}.{DAMAGED}"),
-    })
-}
-
-/// Everything of ours in a workspace's directory; nothing if there is none.
-fn entries(parent: &Path) -> Result<Vec<(Generation, State)>, SnapshotError> {
-    let failed = SnapshotError::io("list snapshots");
-    let listed = match std::fs::read_dir(parent) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        listed => listed.map_err(&failed)?,
-    };
-    let mut found = Vec::new();
-    for entry in listed {
-        let name = entry.map_err(&failed)?.file_name();
-        found.extend(name.to_str().and_then(parse));
-    }
-    Ok(found)
-}
-
-fn parse(name: &str) -> Option<(Generation, State)> {
-    let (number, state) = match name.split_once('.') {
-        None => (name, State::Complete),
-        Some((number, DRAFT)) => (number, State::Draft),
-        Some((number, DAMAGED)) => (number, State::Damaged),
-        Some(_) => return None,
-    };
-    Some((Generation(number.parse().ok()?), state))
-}
-
-/// The highest one that was ever complete. A damaged one hides older ones: memory from before
-/// what the volume has seen since is worse than none.
-fn highest_in(parent: &Path) -> Result<Option<(Generation, State)>, SnapshotError> {
-    let by_generation: BTreeMap<Generation, State> = entries(parent)?
-        .into_iter()
-        .filter(|(_, state)| *state != State::Draft)
-        .collect();
-    Ok(by_generation.into_iter().next_back())
-}
-
-fn set_aside(parent: &Path, generation: Generation) -> io::Result<()> {
-    let aside = named(parent, generation, State::Damaged);
-    rename_new(&named(parent, generation, State::Complete), &aside)?;
-    sync(parent)
-}
-
-/// Removes one; a complete one stops being that before the first of its files goes.
-fn discard(parent: &Path, generation: Generation, state: State) -> io::Result<()> {
-    let draft = named(parent, generation, State::Draft);
-    remove(&draft)?;
-    if state != State::Draft {
-        rename_new(&named(parent, generation, state), &draft)?;
-        remove(&draft)?;
-    }
-    sync(parent)
-}
-
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    Ok(rustix::fs::renameat_with(
-        CWD,
-        from,
-        CWD,
-        to,
-        RenameFlags::NOREPLACE,
-    )?)
-}
-
-fn remove(directory: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Memory of strangers is in there.
-fn make_private(directory: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-fn bytes_below(directory: &Path) -> u64 {
-    let Ok(listed) = std::fs::read_dir(directory) else {
-        return 0;
-    };
-    let size = |entry: std::fs::DirEntry| match entry.metadata() {
-        Ok(found) if found.is_dir() => bytes_below(&entry.path()),
-        Ok(found) => found.len(),
-        Err(_) => 0,
-    };
-    listed.flatten().map(size).sum()
 }

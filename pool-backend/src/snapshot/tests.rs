@@ -11,7 +11,7 @@ impl World {
     fn new() -> Self {
         let data = tempfile::tempdir().unwrap();
         Self {
-            store: SnapshotStore::open(data.path()).unwrap(),
+            store: SnapshotStore::open(data.path(), None).unwrap(),
             workspace: WorkspaceId::mint(),
             reader: Reader {
                 runtime: RuntimeKind::Runc,
@@ -30,6 +30,7 @@ impl World {
             address: Ipv4Addr::new(100, 64, 1, 1),
             reader: self.reader.clone(),
             connections_kept: true,
+            volume: None,
         }
     }
 
@@ -188,7 +189,8 @@ async fn what_is_spent_goes() {
         world.commit(generation).await;
     }
     let bad = world.latest().await.unwrap().unwrap();
-    world.store.put_aside(&bad).await.unwrap();
+    let of = bad.manifest.generation;
+    world.store.put_aside(&world.workspace, of).await.unwrap();
     std::mem::forget(world.draft(4).await);
     world
         .store
@@ -198,6 +200,11 @@ async fn what_is_spent_goes() {
     assert_eq!(world.names(), ["2", "3.damaged", "4.draft"]);
     world.store.sweep(|_| true).await.unwrap();
     assert_eq!(world.names(), ["2", "3.damaged"]);
+    let listed = world.store.workspaces().await;
+    assert_eq!(listed, std::slice::from_ref(&world.workspace));
+    world.store.give_up(&world.workspace).await.unwrap();
+    assert_eq!(world.names(), ["3.damaged"], "evidence stays");
+    assert_eq!(world.store.workspaces().await, []);
     for _ in 0..2 {
         world.store.remove_all(&world.workspace).await.unwrap();
         assert_eq!(world.latest().await.unwrap(), None);
@@ -210,4 +217,48 @@ async fn what_is_spent_goes() {
         .unwrap();
     assert!(world.names().is_empty());
     assert_eq!(world.store.total_bytes().await, 0);
+}
+
+#[tokio::test]
+async fn of_what_is_put_aside_the_last_few_stay() {
+    let world = World::new();
+    for generation in 1..8 {
+        world.commit(generation).await;
+        let of = Generation(generation);
+        world.store.put_aside(&world.workspace, of).await.unwrap();
+    }
+    assert_eq!(
+        world.names(),
+        ["4.damaged", "5.damaged", "6.damaged", "7.damaged"]
+    );
+}
+
+#[tokio::test]
+async fn all_together_take_no_more_than_they_may() {
+    let mut world = World::new();
+    let mib = 1 << 20;
+    let bound = Some(mib);
+    world.store = SnapshotStore::open(world.data.path(), bound).unwrap();
+    world.store.has_room(mib).await.unwrap();
+    world.commit(1).await;
+    let used = world.store.total_bytes().await;
+    assert!(used > 5000, "{used}");
+    world.store.has_room(mib - used).await.unwrap();
+    let refused = world.store.has_room(mib).await.unwrap_err();
+    assert!(
+        matches!(refused, SnapshotError::Bound { used: found, most } if (found, most) == (used, mib))
+    );
+    // Another process counts what it finds, evidence as well.
+    let again = SnapshotStore::open(world.data.path(), bound).unwrap();
+    assert_eq!(again.total_bytes().await, used);
+    let of = Generation(1);
+    world.store.put_aside(&world.workspace, of).await.unwrap();
+    assert_eq!(world.store.total_bytes().await, used);
+    world.store.remove_all(&world.workspace).await.unwrap();
+    assert_eq!(world.store.total_bytes().await, 0);
+    world.store.has_room(mib).await.unwrap();
+    // And nobody fills the disk.
+    let all = SnapshotStore::open(world.data.path(), Some(u64::MAX)).unwrap();
+    let refused = all.has_room(1 << 60).await.unwrap_err();
+    assert!(matches!(refused, SnapshotError::Full), "{refused}");
 }

@@ -99,68 +99,91 @@ fn unlink(directory: &OwnedFd, name: &CString) -> io::Result<bool> {
 /// # Errors
 /// What the file system said of the top.
 pub fn usage(path: &Path) -> io::Result<VolumeUsage> {
-    let mut here = fs::open(path, OPEN, Mode::empty())?;
     let mut usage = VolumeUsage::default();
     let mut linked = HashSet::new();
-    let mut levels = vec![Level::of(&here, &mut usage, &mut linked)?];
+    walk(path, &mut |stat| {
+        usage.entries += 1;
+        let first_name = stat.st_nlink == 1
+            || FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+            || linked.insert((stat.st_dev, stat.st_ino));
+        if first_name {
+            usage.bytes += blocks(stat) * BLOCK;
+        }
+        true
+    })?;
+    Ok(usage)
+}
+
+/// Shows everything below a directory, until `see` has seen enough. False if it has, or if
+/// something may not have been shown, because it moved meanwhile.
+///
+/// # Errors
+/// What the file system said of the top.
+pub fn walk(path: &Path, see: &mut dyn FnMut(&Stat) -> bool) -> io::Result<bool> {
+    let mut here = fs::open(path, OPEN, Mode::empty())?;
+    let mut complete = true;
+    let mut levels = vec![Level::default()];
+    if !levels[0].fill(&here, see)? {
+        return Ok(false);
+    }
     while let Some(level) = levels.last_mut() {
         let Some(name) = level.directories.pop() else {
             levels.pop();
             let Some(above) = levels.last() else { break };
             // Up by `..`: an open handle per level would run out. If the directory was moved
-            // meanwhile this is not where we came from; what is left is then not counted.
+            // meanwhile this is not where we came from; what is left is then not shown.
             here = fs::openat(&here, c"..", OPEN, Mode::empty())?;
             let stat = fs::fstat(&here)?;
             if (stat.st_dev, stat.st_ino) != above.identity {
-                break;
+                return Ok(false);
             }
             continue;
         };
         // Gone meanwhile, or no directory any more.
         let Ok(below) = fs::openat(&here, &name, OPEN, Mode::empty()) else {
+            complete = false;
             continue;
         };
-        levels.push(Level::of(&below, &mut usage, &mut linked)?);
+        let mut level = Level::default();
+        if !level.fill(&below, see)? {
+            return Ok(false);
+        }
+        levels.push(level);
         here = below;
     }
-    Ok(usage)
+    Ok(complete)
 }
 
 /// A directory on the way down.
+#[derive(Default)]
 struct Level {
     identity: (u64, u64),
     directories: Vec<CString>,
 }
 
 impl Level {
-    /// Counts what stands in a directory, and notes the directories among it.
-    fn of(
+    /// Shows what stands in a directory, and notes the directories among it.
+    fn fill(
+        &mut self,
         directory: &OwnedFd,
-        usage: &mut VolumeUsage,
-        linked: &mut HashSet<(u64, u64)>,
-    ) -> io::Result<Self> {
+        see: &mut dyn FnMut(&Stat) -> bool,
+    ) -> io::Result<bool> {
         let own = fs::fstat(directory)?;
-        let mut directories = Vec::new();
+        self.identity = (own.st_dev, own.st_ino);
         for name in names_in(directory)? {
             let Ok(stat) = fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW) else {
                 continue;
             };
-            usage.entries += 1;
-            let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-            let first_name =
-                is_directory || stat.st_nlink == 1 || linked.insert((stat.st_dev, stat.st_ino));
-            if first_name {
-                usage.bytes += blocks(&stat) * BLOCK;
+            if !see(&stat) {
+                return Ok(false);
             }
+            let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             // Another file system is none of the volume's business.
             if is_directory && stat.st_dev == own.st_dev {
-                directories.push(name);
+                self.directories.push(name);
             }
         }
-        Ok(Self {
-            identity: (own.st_dev, own.st_ino),
-            directories,
-        })
+        Ok(true)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use fleeks_tests::plot::Plot;
 use fleet::directory::local::LocalDirectory;
 use fleet::directory::{Directory as _, WakeBegun, WakeCause};
 use fleet::id::{InstanceId, OwnerId};
@@ -44,7 +45,7 @@ impl Pools {
 }
 
 pub struct Rig {
-    home: tempfile::TempDir,
+    home: Plot,
     pools: Pools,
     freeze_after: Duration,
     runtime: RuntimeChoice,
@@ -82,7 +83,7 @@ impl Rig {
 
     async fn make(pools: Pools, freeze_after: Duration, runtime: RuntimeChoice) -> Self {
         log();
-        let home = tempfile::tempdir().unwrap();
+        let home = Plot::claim().unwrap();
         let data = DataDir::open(&home.path().join("data")).unwrap();
         let instance = data.instance().clone();
         let directory = Arc::new(LocalDirectory::new(data.node().clone()));
@@ -267,6 +268,9 @@ fn config(home: &Path, pools: &Pools, runtime: RuntimeChoice) -> NodeConfig {
         },
         domain: "fleeks.localhost".to_owned(),
         freeze_after: fleet::timing::FREEZE_AFTER,
+        snapshot_bytes: None,
+        reconcile_every: fleet::timing::RECONCILE,
+        fail_points: pool_backend::faults::FailPoints::default(),
     }
 }
 

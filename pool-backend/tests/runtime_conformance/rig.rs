@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fleeks_tests::plot::Plot;
 use fleet::id::{ContainerId, Generation, InstanceId};
 use pool_backend::config::{Limits, RuntimeChoice};
 use pool_backend::network::Network;
@@ -21,7 +22,7 @@ pub struct Rig {
     pub data_dir: PathBuf,
     pub network: Arc<Network>,
     pub runtime: Arc<dyn Runtime>,
-    owned: Option<tempfile::TempDir>,
+    owned: Option<Plot>,
     closed: bool,
 }
 
@@ -45,9 +46,10 @@ pub fn prefix() -> PathBuf {
 
 impl Rig {
     pub async fn new(choice: RuntimeChoice) -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let mut rig = Self::at(choice, InstanceId::mint(), data.path()).await;
-        rig.owned = Some(data);
+        let (plot, instance) = (Plot::claim().unwrap(), InstanceId::mint());
+        plot.name_instance(instance.as_str()).unwrap();
+        let mut rig = Self::at(choice, instance, plot.path()).await;
+        rig.owned = Some(plot);
         rig
     }
 
