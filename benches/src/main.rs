@@ -6,6 +6,7 @@
 mod cycles;
 mod measure;
 mod options;
+mod pool;
 mod report;
 mod sample;
 mod sleep;
@@ -39,6 +40,7 @@ fn run(options: &Options) -> Result<()> {
                 What::Basics => measure::all(runtime, &mut report),
                 What::Sleep => sleep::all(runtime, options, &mut report),
                 What::Stampede => stampede::all(runtime, options, &mut report),
+                What::Pool => pool::all(runtime, options, &mut report),
                 What::Cycles => cycles::all(runtime, options, &mut report),
             };
             if let Err(error) = measured {

@@ -1,7 +1,8 @@
 //! What is measured, and how. Each measurement is bounded in count and in time.
 
+use std::collections::HashSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -151,23 +152,19 @@ fn first_answer(world: &World, workspace: &Workspace) -> Result<()> {
 
 /// What warm containers cost, and the platform itself.
 fn sizes(world: &World, report: &mut Report) -> Result<()> {
-    let (runtime, platform) = (world.runtime(), world.pid()?);
+    let runtime = world.runtime();
     let traces = world.traces()?;
-    let (mut all, mut inits) = (0, Vec::new());
-    for (pid, command) in &traces.processes {
-        // A helper of the runtime may have ended since it was listed.
-        let Ok(bytes) = memory::proportional(*pid) else {
-            continue;
-        };
-        if *pid == platform {
-            report.size(runtime, "the platform itself, idle (PSS)", "–", bytes);
-            continue;
-        }
-        all += bytes;
-        if runtime == Runtime::Runc && !command.contains("runc") {
-            inits.push(memory::resident(*pid)?);
-        }
-    }
+    let (platform, all) = warm_memory(world, &traces)?;
+    let what = "the platform itself, idle (PSS)";
+    report.size(runtime, what, "–", platform);
+    let inits = traces.processes.iter().filter(|(pid, command)| {
+        runtime == Runtime::Runc
+            && !command.contains("runc")
+            && Ok(*pid) != world.pid().map_err(drop)
+    });
+    let inits: Vec<u64> = inits
+        .filter_map(|(pid, _)| memory::resident(*pid).ok())
+        .collect();
     let aim = "≈ 1.3 runc, ≈ 14 runsc";
     report.size(
         runtime,
@@ -188,12 +185,30 @@ fn sizes(world: &World, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// The proportional shares of the platform's process, and of all others together.
+pub fn warm_memory(world: &World, traces: &Traces) -> Result<(u64, u64)> {
+    let platform = world.pid()?;
+    let (mut own, mut others) = (0, 0);
+    for (pid, _) in &traces.processes {
+        // A helper of the runtime may have ended since it was listed.
+        match memory::proportional(*pid) {
+            Ok(bytes) if *pid == platform => own = bytes,
+            Ok(bytes) => others += bytes,
+            Err(_) => {}
+        }
+    }
+    Ok((own, others))
+}
+
+/// The instance's outermost control groups.
+pub fn outer_cgroups(traces: &Traces) -> Vec<PathBuf> {
+    let all: HashSet<&Path> = traces.cgroups.iter().map(PathBuf::as_path).collect();
+    let outer = |path: &&PathBuf| path.parent().is_none_or(|parent| !all.contains(parent));
+    traces.cgroups.iter().filter(outer).cloned().collect()
+}
+
 /// Memory charged to the instance's outermost control groups.
-fn cgroups(traces: &Traces) -> u64 {
-    let inner = |path: &PathBuf| {
-        path.parent()
-            .is_some_and(|parent| traces.cgroups.iter().any(|other| other == parent))
-    };
+pub fn cgroups(traces: &Traces) -> u64 {
     let charged = |path: &PathBuf| {
         let files = ["memory.current", "memory.usage_in_bytes"];
         let text = files
@@ -201,12 +216,7 @@ fn cgroups(traces: &Traces) -> u64 {
             .find_map(|file| fs::read_to_string(path.join(file)).ok())?;
         text.trim().parse::<u64>().ok()
     };
-    traces
-        .cgroups
-        .iter()
-        .filter(|path| !inner(path))
-        .filter_map(charged)
-        .sum()
+    outer_cgroups(traces).iter().filter_map(charged).sum()
 }
 
 /// Waits until the pool has what it is told to have.

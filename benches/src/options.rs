@@ -15,6 +15,9 @@ pub struct Options {
     /// Of the stampede: sleepers that are woken at the same moment
     #[arg(long, default_value_t = 30)]
     pub sleepers: usize,
+    /// Of the pool: warm containers [default: 1000 on runc, as many as there is room for on runsc]
+    #[arg(long)]
+    pub warm: Option<u32>,
     /// Of the cycles: how many on each runtime
     #[arg(long, default_value_t = 3000)]
     pub cycles: usize,
@@ -31,6 +34,8 @@ enum Word {
     Sleep,
     /// 500 requests at one sleeper, and many sleepers woken at once
     Stampede,
+    /// A thousand warm containers: fill, cost, bursts of claims, adoption, end; takes minutes
+    Pool,
     /// Thousands of sleeps and wakes of mixed workloads; takes an hour
     Cycles,
     /// On runc only
@@ -45,6 +50,7 @@ pub enum What {
     Basics,
     Sleep,
     Stampede,
+    Pool,
     Cycles,
 }
 
@@ -58,6 +64,7 @@ impl What {
             Self::Basics => "basics",
             Self::Sleep => "sleep",
             Self::Stampede => "stampede",
+            Self::Pool => "pool",
             Self::Cycles => "cycles",
         }
     }
@@ -104,6 +111,7 @@ impl Word {
             Self::Basics => Some(What::Basics),
             Self::Sleep => Some(What::Sleep),
             Self::Stampede => Some(What::Stampede),
+            Self::Pool => Some(What::Pool),
             Self::Cycles => Some(What::Cycles),
             Self::Runc | Self::Runsc => None,
         }

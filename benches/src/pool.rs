@@ -2,14 +2,16 @@
 //! claims find one.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use fleeks_tests::traces::Traces;
-use fleeks_tests::{Api, Runtime, World, memory, wait};
+use fleeks_tests::{Api, Runtime, World, wait};
 use serde_json::{Value, json};
 
-use crate::measure::{cgroups, warm_memory};
+use crate::measure::{cgroups, outer_cgroups, warm_memory};
+use crate::options::Options;
 use crate::report::{Report, progress};
 use crate::sample::percentiles;
 
@@ -25,8 +27,13 @@ const SIZES: [usize; 6] = [24, 10, 38, 16, 40, 30];
 const CREATE: &str = "/api/v1/sdk/workspaces";
 const TEMPLATE: &str = "python";
 
-/// A pool of `count` (or as many as there is room for), and one that sizes itself.
-pub fn all(runtime: Runtime, count: u32, report: &mut Report) -> Result<()> {
+/// A large pool, and one that sizes itself.
+pub fn all(runtime: Runtime, options: &Options, report: &mut Report) -> Result<()> {
+    let count = options.warm.unwrap_or(match runtime {
+        Runtime::Runc => 1000,
+        // As many as there is room for.
+        Runtime::Runsc => 10_000,
+    });
     large(runtime, count, report)?;
     sized_by_itself(runtime, report)
 }
@@ -78,17 +85,42 @@ fn large(runtime: Runtime, count: u32, report: &mut Report) -> Result<()> {
     let machine = before.saturating_sub(available()?);
     let fill = "warm containers on this machine";
     report.count(runtime, fill, "1,000 runc; as many as fit runsc", warm);
-    report.time(runtime, "a large pool: empty to full", "–", percentiles(vec![took]));
+    report.time(
+        runtime,
+        "a large pool: empty to full",
+        "–",
+        percentiles(vec![took]),
+    );
 
     progress(runtime, "what it costs");
     let traces = world.traces()?;
     let (platform, containers) = warm_memory(&world, &traces)?;
-    report.size(runtime, "the platform with a large pool (PSS)", "–", platform);
+    report.size(
+        runtime,
+        "the platform with a large pool (PSS)",
+        "–",
+        platform,
+    );
     let one = "one of a large pool";
-    report.size(runtime, format!("{one}: PSS of its processes"), "≈ 1.3 runc, ≈ 14 runsc", containers / warm);
+    report.size(
+        runtime,
+        format!("{one}: PSS of its processes"),
+        "≈ 1.3 runc, ≈ 14 runsc",
+        containers / warm,
+    );
     let charged = cgroups(&traces) / warm;
-    report.size(runtime, format!("{one}: its control group, kernel memory included"), "–", charged);
-    report.size(runtime, format!("{one}: of what the machine has available"), "–", machine / warm);
+    report.size(
+        runtime,
+        format!("{one}: its control group, kernel memory included"),
+        "–",
+        charged,
+    );
+    report.size(
+        runtime,
+        format!("{one}: of what the machine has available"),
+        "–",
+        machine / warm,
+    );
     let idle = idle_cpu(&world, &traces)?;
     let what = "CPU of platform and large pool, idle (millionths of a core)";
     report.count(runtime, what, "–", (idle * 1e6) as u64);
@@ -102,7 +134,12 @@ fn large(runtime: Runtime, count: u32, report: &mut Report) -> Result<()> {
     let began = Instant::now();
     world.start()?;
     let adopted = percentiles(vec![began.elapsed()]);
-    report.time(runtime, "a large pool: kill -9, start to ready", "–", adopted);
+    report.time(
+        runtime,
+        "a large pool: kill -9, start to ready",
+        "–",
+        adopted,
+    );
     let kept = standing(&world.api()?)?.ready;
     report.count(runtime, "of them adopted after kill -9", "all", kept);
     let began = Instant::now();
@@ -118,7 +155,12 @@ fn sized_by_itself(runtime: Runtime, report: &mut Report) -> Result<()> {
     until_full(&world.api()?)?;
     bursts(&world, "a pool of 2..64", report)?;
     let target = standing(&world.api()?)?.target;
-    report.count(runtime, "a pool of 2..64: its size after the bursts", "≤ 64", target);
+    report.count(
+        runtime,
+        "a pool of 2..64: its size after the bursts",
+        "≤ 64",
+        target,
+    );
     world.stop()
 }
 
@@ -144,32 +186,51 @@ fn bursts(world: &World, of: &str, report: &mut Report) -> Result<()> {
         }
         for some in names.chunks(4) {
             at_once(some, |name| {
-                world.api()?.delete(&format!("{CREATE}/{name}"))?.ok().map(drop)
+                world
+                    .api()?
+                    .delete(&format!("{CREATE}/{name}"))?
+                    .ok()
+                    .map(drop)
             })?;
         }
     }
     let after = standing(&api)?;
-    ensure!(after.hits + after.misses - before.hits - before.misses == claims as u64, "claims are lost");
-    let later: usize = (SIZES.len()..BURSTS).map(|burst| SIZES[burst % SIZES.len()]).sum();
+    ensure!(
+        after.hits + after.misses - before.hits - before.misses == claims as u64,
+        "claims are lost"
+    );
+    let later: usize = (SIZES.len()..BURSTS)
+        .map(|burst| SIZES[burst % SIZES.len()])
+        .sum();
     let percent = |missed: u64, of: usize| 100 - (missed * 100).div_ceil(of as u64);
     let what = format!("{of}: create, in bursts of 10 to 40 at once (API call)");
     report.time(runtime, what, "≤ 20", percentiles(timings));
     let rate = percent(after.misses - before.misses, claims);
-    report.count(runtime, format!("{of}: hits in bursts, % (all)"), "≥ 99", rate);
+    report.count(
+        runtime,
+        format!("{of}: hits in bursts, % (all)"),
+        "≥ 99",
+        rate,
+    );
     let rate = percent(after.misses - learnt, later);
-    report.count(runtime, format!("{of}: hits in bursts, % (after the sixth)"), "≥ 99", rate);
+    report.count(
+        runtime,
+        format!("{of}: hits in bursts, % (after the sixth)"),
+        "≥ 99",
+        rate,
+    );
     Ok(())
 }
 
 /// Does it for all of them at the same time, and says how long each took.
 fn at_once(names: &[String], work: impl Fn(&str) -> Result<()> + Sync) -> Result<Vec<Duration>> {
+    let timed = |name: &String| {
+        let began = Instant::now();
+        work(name)?;
+        Ok(began.elapsed())
+    };
+    let timed = &timed;
     std::thread::scope(|scope| {
-        let timed = |name| {
-            let began = Instant::now();
-            work(name)?;
-            Ok(began.elapsed())
-        };
-        let timed = &timed;
         let threads: Vec<_> = names
             .iter()
             .map(|name| scope.spawn(move || timed(name)))
@@ -185,14 +246,21 @@ fn at_once(names: &[String], work: impl Fn(&str) -> Result<()> + Sync) -> Result
 /// Cores in use while nobody wants anything.
 fn idle_cpu(world: &World, traces: &Traces) -> Result<f64> {
     let platform = world.pid()?;
+    let outer = outer_cgroups(traces);
     let ticks = f64::from(100); // USER_HZ, on every Linux of today.
     let used = || -> Result<f64> {
         let stat = fs::read_to_string(format!("/proc/{platform}/stat"))?;
         let (_, rest) = stat.rsplit_once(')').context("a stat without a name")?;
-        let fields: Vec<u64> = rest.split(' ').filter_map(|field| field.parse().ok()).collect();
+        let fields: Vec<u64> = rest
+            .split(' ')
+            .filter_map(|field| field.parse().ok())
+            .collect();
         // utime and stime, the 14th and 15th of all; state is no number.
-        let own: u64 = fields.get(10).zip(fields.get(11)).map_or(0, |(user, kernel)| user + kernel);
-        Ok(own as f64 / ticks + containers_cpu(traces))
+        let own: u64 = fields
+            .get(10)
+            .zip(fields.get(11))
+            .map_or(0, |(user, kernel)| user + kernel);
+        Ok(own as f64 / ticks + containers_cpu(&outer))
     };
     let (began, before) = (Instant::now(), used()?);
     wait::until_true("time to pass", IDLE * 2, || Ok(began.elapsed() >= IDLE))?;
@@ -200,19 +268,21 @@ fn idle_cpu(world: &World, traces: &Traces) -> Result<f64> {
 }
 
 /// Seconds of processor time of all containers.
-fn containers_cpu(traces: &Traces) -> f64 {
-    let outer = traces.cgroups.iter().filter(|path| {
-        let parent = path.parent();
-        !traces.cgroups.iter().any(|other| Some(other.as_path()) == parent)
-    });
+fn containers_cpu(outer: &[PathBuf]) -> f64 {
     outer
+        .iter()
         .map(|path| {
             if let Ok(text) = fs::read_to_string(path.join("cpuacct.usage")) {
                 return text.trim().parse::<f64>().unwrap_or(0.0) / 1e9;
             }
             let text = fs::read_to_string(path.join("cpu.stat")).unwrap_or_default();
-            let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
-            micros.and_then(|micros| micros.trim().parse::<f64>().ok()).unwrap_or(0.0) / 1e6
+            let micros = text
+                .lines()
+                .find_map(|line| line.strip_prefix("usage_usec "));
+            micros
+                .and_then(|micros| micros.trim().parse::<f64>().ok())
+                .unwrap_or(0.0)
+                / 1e6
         })
         .sum()
 }
@@ -220,7 +290,15 @@ fn containers_cpu(traces: &Traces) -> f64 {
 /// Bytes that the machine has available.
 fn available() -> Result<u64> {
     let text = fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|rest| {
+        rest.trim()
+            .trim_end_matches("kB")
+            .trim()
+            .parse::<u64>()
+            .ok()
+    });
     Ok(kib.context("no MemAvailable")? * 1024)
 }

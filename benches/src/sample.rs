@@ -67,7 +67,8 @@ pub fn time(
     Ok(percentiles(timings))
 }
 
-fn percentiles(mut timings: Vec<Duration>) -> Percentiles {
+/// Of timings in any order.
+pub fn percentiles(mut timings: Vec<Duration>) -> Percentiles {
     timings.sort_unstable();
     // Nearest rank: a timing that was really measured.
     let at = |share: f64| {

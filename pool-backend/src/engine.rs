@@ -142,6 +142,7 @@ impl Engine {
             claimed_at: OffsetDateTime::now_utc(),
         };
         let began = Instant::now();
+        let _first = self.launcher.before_refills();
         let shelf = self.shelves.get(template);
         let warm = match shelf {
             Some(shelf) => shelf.claim(self).await,

@@ -16,6 +16,7 @@ mod hosts;
 mod isolation;
 mod operators;
 mod owners;
+mod pools;
 mod sleep;
 mod stage;
 mod streams;
@@ -91,6 +92,8 @@ fn stories() -> Vec<Story> {
         own!(trouble::the_clock_is_set).everyday(&[Runtime::Runc]),
         own!(trouble::visitors_at_any_moment).everyday(&[Runtime::Runc]),
         own!(trouble::visitors_for_long).soak(),
+        own!(pools::a_few),
+        own!(pools::hundreds).soak(),
         calm!(isolation::no_way_to_neighbours_host_or_metadata),
         calm!(isolation::nothing_of_the_host_is_seen),
         calm!(isolation::pip_install_flask).everyday(&[Runtime::Runsc]),

@@ -2,6 +2,7 @@
 //! cgroups, mounts. Found by the instance's id and its data dir, so that nothing of another
 //! instance is ever taken for its.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -179,7 +180,8 @@ fn tables(ours: &dyn Fn(&str) -> bool) -> Result<Vec<String>> {
 }
 
 fn cgroups(ours: &dyn Fn(&str) -> bool) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+    // Of a thousand containers there are ten thousand.
+    let mut found = HashSet::new();
     let mut open = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
     while let Some((directory, depth)) = open.pop() {
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
@@ -187,13 +189,14 @@ fn cgroups(ours: &dyn Fn(&str) -> bool) -> Vec<PathBuf> {
                 continue;
             }
             if ours(&entry.file_name().to_string_lossy()) || found.contains(&directory) {
-                found.push(entry.path());
+                found.insert(entry.path());
             }
             if depth < 6 {
                 open.push((entry.path(), depth + 1));
             }
         }
     }
+    let mut found: Vec<PathBuf> = found.into_iter().collect();
     found.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
     found
 }

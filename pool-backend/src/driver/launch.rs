@@ -16,7 +16,7 @@ use init_protocol::CONTROL_PORT;
 use time::OffsetDateTime;
 use tokio::time::{Duration, Instant, interval_at};
 
-use super::turns::{self, Turns, Urgency};
+use super::turns::{self, Turns, Urgency, Waiting};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
 use crate::faults::FailPoints;
@@ -279,6 +279,11 @@ impl Launcher {
                 ErrorKind::NotReady, "the container ended while it started",
             )),
         }
+    }
+
+    /// Until this is dropped, no refill begins (for so long as a refill yields at all).
+    pub(crate) fn before_refills(&self) -> Waiting<'_> {
+        self.turns.first()
     }
 
     /// How to talk to the init of the container that the record names.

@@ -31,7 +31,7 @@ pub(crate) struct Turns {
     awaited: Semaphore,
     ahead: Semaphore,
     asleep: Semaphore,
-    /// Awaited starts underway or waiting.
+    /// Awaited starts, underway or waiting, and claims.
     waiting: watch::Sender<usize>,
 }
 
@@ -78,6 +78,11 @@ impl Turns {
 }
 
 impl Turns {
+    /// Somebody waits for something short, until this is dropped: refills let it go first.
+    pub(super) fn first(&self) -> Waiting<'_> {
+        Waiting::enter(&self.waiting)
+    }
+
     /// Waits for a place among those who are put on disk.
     pub(crate) async fn take_to_sleep(&self) -> Result<Turn<'_>, Error> {
         let permit = timeout(timing::HIBERNATE_PATIENCE, self.asleep.acquire());
@@ -101,8 +106,8 @@ pub(crate) struct Turn<'a> {
     _waiting: Option<Waiting<'a>>,
 }
 
-/// One awaited start more, until dropped.
-struct Waiting<'a>(&'a watch::Sender<usize>);
+/// One awaited start or claim more, until dropped.
+pub(crate) struct Waiting<'a>(&'a watch::Sender<usize>);
 
 impl<'a> Waiting<'a> {
     fn enter(count: &'a watch::Sender<usize>) -> Self {
