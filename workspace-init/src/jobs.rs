@@ -3,6 +3,7 @@
 //! Must never happen here: an exit status lost to the reaper of orphans (both are one), or a
 //! bound that only holds for well-behaved jobs.
 
+mod direct;
 mod job;
 mod log;
 mod segments;

@@ -51,6 +51,61 @@ async fn a_line_runs_and_says_how_it_ended() {
 }
 
 #[tokio::test]
+async fn a_program_alone_runs_as_from_a_shell() {
+    let world = World::start().await;
+    let write = |name: &str, text: &str, mode: u32| {
+        let path = world.workspace().join(name);
+        std::fs::write(&path, text).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&path, mode).unwrap();
+    };
+    write("bare", "echo bare $0 $#; exit 3", 0o755);
+    write("with", "#!/bin/sh\necho with $0 $# $A; kill -9 $$", 0o755);
+    write("lost", "#!/no/such/interpreter\n", 0o755);
+    write("not", "echo not", 0o644);
+    let sh = async |line: &str| {
+        let mut run = world.line(line);
+        run.environment = vec![("A".into(), "a b".into())];
+        let done = world.client.execute(&run, OutputLimits::ALL).await.unwrap();
+        let (state, output) = done;
+        let (out, err) = (output.stdout.to_text(), output.stderr.to_text());
+        (state.exit_code.unwrap(), out, err)
+    };
+    assert_eq!(
+        sh("./bare a").await,
+        (3, "bare ./bare 1\n".into(), String::new())
+    );
+    let with = (137, "with ./with 2 a b\n".into(), String::new());
+    assert_eq!(sh("./with a b").await, with);
+    for (line, code) in [
+        ("./lost", 126),
+        ("./not", 126),
+        (".", 2),
+        ("./nothing", 127),
+    ] {
+        let (exit, out, err) = sh(line).await;
+        assert!(
+            exit == code || line == "./lost" && exit == 127,
+            "{line}: {exit}"
+        );
+        assert!(
+            out.is_empty() && err.contains("bash"),
+            "{line}: {out} {err}"
+        );
+    }
+    let (_, out, _) = sh("env").await;
+    let workspace = format!("PWD={}", world.workspace().display());
+    for wanted in ["A=a b", "_=/usr/bin/env", workspace.as_str()] {
+        assert!(out.lines().any(|line| line == wanted), "{wanted}: {out}");
+    }
+    // In its own process group, stopped like any other.
+    let run = world.line("sleep 1000");
+    world.client.start(&run).await.unwrap();
+    let stopped = world.client.stop(&id(&run), Duration::from_secs(9)).await;
+    assert_eq!(stopped.unwrap().exit_code, Some(143));
+}
+
+#[tokio::test]
 async fn calls_that_make_no_sense_are_refused() {
     let world = World::start().await;
     let client = &world.client;

@@ -1,20 +1,26 @@
-//! One shell line: from its start to its exit, and how it is stopped.
+//! One shell line: from its start to its exit, and how it is stopped. ([`direct`]: without a shell
+//! where that makes no difference.)
 
 use std::cell::Cell;
+use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use init_protocol::{COMMAND_SHOWN, JobState, JobStatus, MAX_COMMAND, RefusalKind, Run};
+use rustix::fd::OwnedFd;
 use rustix::fs::Access;
 use rustix::process::{Pid, Signal, WaitStatus};
 use tokio::sync::Notify;
 
+use super::direct;
 use super::stream::Stream;
 use crate::refusal::Refusal;
 use crate::timing;
+
+const BASH: &str = "/bin/bash";
 
 /// See the module.
 pub struct Job {
@@ -75,21 +81,10 @@ impl Job {
     /// Starts the shell. Nothing here waits, so its exit cannot be reaped before it is known.
     pub fn spawn(
         run: &Run,
-        (stdout, stdout_end): (Rc<Stream>, rustix::fd::OwnedFd),
-        (stderr, stderr_end): (Rc<Stream>, rustix::fd::OwnedFd),
+        (stdout, stdout_end): (Rc<Stream>, OwnedFd),
+        (stderr, stderr_end): (Rc<Stream>, OwnedFd),
     ) -> Result<Self, Refusal> {
-        // A process group, no session: for that the standard library has to fork, and in gVisor a
-        // fork costs as much again as the exec. Without a terminal a session adds nothing.
-        let child = Command::new(shell())
-            .arg("-c")
-            .arg(&run.command)
-            .current_dir(&run.working_dir)
-            .envs(run.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(stdout_end)
-            .stderr(stderr_end)
-            .process_group(0)
-            .spawn()
+        let child = start(run, stdout_end, stderr_end)
             .map_err(|error| Refusal::failed("the shell cannot be started", &error))?;
         Ok(Self {
             id: run.job.clone(),
@@ -211,13 +206,35 @@ impl Job {
     }
 }
 
-fn shell() -> &'static str {
-    let bash = "/bin/bash";
-    if rustix::fs::access(Path::new(bash), Access::EXEC_OK).is_ok() {
-        bash
-    } else {
-        "/bin/sh"
+/// The shell, or what it would make way for.
+fn start(run: &Run, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Child> {
+    let has_bash = rustix::fs::access(Path::new(BASH), Access::EXEC_OK).is_ok();
+    if has_bash && let Some(command) = direct::command(run, std::env::vars_os()) {
+        let ends = (stdout.try_clone()?, stderr.try_clone()?);
+        if let Ok(child) = spawn(command, run, ends) {
+            return Ok(child);
+        }
+        // A script that names no interpreter, too many arguments: bash knows what to do or say.
     }
+    let mut shell = Command::new(if has_bash { BASH } else { "/bin/sh" });
+    let environment = run.environment.iter();
+    shell
+        .arg("-c")
+        .arg(&run.command)
+        .envs(environment.map(|(name, value)| (name, value)));
+    spawn(shell, run, (stdout, stderr))
+}
+
+fn spawn(mut command: Command, run: &Run, ends: (OwnedFd, OwnedFd)) -> io::Result<Child> {
+    // A process group, no session: for that the standard library has to fork, and in gVisor a
+    // fork costs as much again as the exec. Without a terminal a session adds nothing.
+    command
+        .current_dir(&run.working_dir)
+        .stdin(Stdio::null())
+        .stdout(ends.0)
+        .stderr(ends.1)
+        .process_group(0)
+        .spawn()
 }
 
 /// The start of a long command.
