@@ -131,7 +131,10 @@ pub fn exec_is_like_being_there(world: &World) -> Result<()> {
     ensure!(ended.code() == Some(130), "{ended}");
     let processes = format!("/api/v1/sdk/containers/{}/processes", workspace.container);
     let left = workspace.api().get(&processes)?.ok()?.to_string();
-    ensure!(left.contains("process_count") && !left.contains("sleep 1234"), "{left}");
+    ensure!(
+        left.contains("process_count") && !left.contains("sleep 1234"),
+        "{left}"
+    );
     Ok(())
 }
 

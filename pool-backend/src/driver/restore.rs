@@ -78,10 +78,11 @@ impl Driver {
             tracing::error!(workspace = %self.handle.id(), %error, "woken all the same");
         }
         let gate = new_gate(&self.engine, &self.record, init);
-        self.tell(Some(gate)).await;
         let woken = self.record.woken.unwrap_or(Woken::Volume);
+        // First: whoever is served by it may look at once.
         self.account(Step::Wake, began, &Ok(()));
         self.woke(Outcome::Woken(woken));
+        self.tell(Some(gate)).await;
         tracing::info!(workspace = %self.handle.id(), took = ?began.elapsed(), ?woken, "woken");
         self.pass(Point::WakeTold).await;
         // Spent. Should it stay, the record says that it is not to be used.
