@@ -11,6 +11,7 @@ mod workload;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use fleeks_tests::{Runtime, World};
@@ -74,11 +75,16 @@ struct Sum {
 pub fn all(runtime: Runtime, options: &Options, report: &mut Report) -> Result<()> {
     let world = World::builder(runtime).pool("python", 1).log(LOG).open()?;
     evidence::clear(runtime)?;
-    let kinds = workload::kinds(runtime);
-    let (next, sum) = (AtomicUsize::new(0), Mutex::new(Sum::default()));
+    let plan = Plan {
+        kinds: workload::kinds(runtime),
+        cycles: options.cycles,
+        end: Instant::now() + Duration::from_secs(options.minutes * 60),
+        next: AtomicUsize::new(0),
+    };
+    let sum = Mutex::new(Sum::default());
     let ended: Result<()> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..options.workers.clamp(1, kinds.len()))
-            .map(|_| scope.spawn(|| work(&world, &kinds, options.cycles, &next, &sum)))
+        let workers: Vec<_> = (0..options.workers.clamp(1, plan.kinds.len()))
+            .map(|_| scope.spawn(|| work(&world, &plan, &sum)))
             .collect();
         let died = |_| Err(anyhow!("a worker died"));
         let ends = workers
@@ -93,17 +99,21 @@ pub fn all(runtime: Runtime, options: &Options, report: &mut Report) -> Result<(
     world.stop()
 }
 
-/// Takes spans of cycles until none are left.
-fn work(
-    world: &World,
-    kinds: &[Kind],
+/// What workers share out among themselves.
+struct Plan {
+    kinds: [Kind; 6],
     cycles: usize,
-    next: &AtomicUsize,
-    sum: &Mutex<Sum>,
-) -> Result<()> {
+    end: Instant,
+    /// The first cycle that nobody has taken.
+    next: AtomicUsize,
+}
+
+/// Takes spans of cycles until none are left, or the time is over.
+fn work(world: &World, plan: &Plan, sum: &Mutex<Sum>) -> Result<()> {
+    let (cycles, kinds) = (plan.cycles, &plan.kinds);
     let span = SPAN.min(cycles.div_ceil(kinds.len()));
     loop {
-        let begin = next.fetch_add(span, Ordering::Relaxed);
+        let begin = plan.next.fetch_add(span, Ordering::Relaxed);
         if begin >= cycles {
             return Ok(());
         }
@@ -111,6 +121,9 @@ fn work(
         let start = || Subject::start(world, kind).with_context(|| kind.name);
         let mut subject = start()?;
         for number in begin..(begin + span).min(cycles) {
+            if Instant::now() >= plan.end {
+                return Ok(());
+            }
             if !one(world, &mut subject, number, sum)? {
                 subject = start()?;
             }

@@ -21,6 +21,9 @@ pub struct Options {
     /// Of the cycles: how many on each runtime
     #[arg(long, default_value_t = 3000)]
     pub cycles: usize,
+    /// Of the cycles: the longest that they may take on one runtime; fewer are reported then
+    #[arg(long, default_value_t = 120)]
+    pub minutes: u64,
     /// Of the cycles: workspaces that are cycled at the same time
     #[arg(long, default_value_t = 1)]
     pub workers: usize,
