@@ -74,7 +74,11 @@ impl Cgroups {
         let Some((_, version, mount)) = cpu else {
             return Ok(());
         };
-        std::fs::create_dir_all(self.directory(mount, ""))?;
+        let ours = self.directory(mount, "");
+        // An instance that ends at this moment may take the level above away once more.
+        if std::fs::create_dir_all(&ours).is_err() {
+            std::fs::create_dir_all(&ours)?;
+        }
         if version == Version::Two {
             self.delegate(mount)?;
         }
