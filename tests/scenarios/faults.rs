@@ -71,6 +71,25 @@ pub fn killed_at_every_step(runtime: Runtime) -> Result<()> {
     stage.close()
 }
 
+/// Killed at any moment, also in the middle of what a runtime does.
+pub fn killed_at_any_moment(runtime: Runtime) -> Result<()> {
+    let mut stage = Stage::open(runtime)?;
+    for round in 0..40 {
+        let deed = [Deed::Hibernate, Deed::Wake][round % 2];
+        let acts = stage.act(deed)?;
+        let pause = Duration::from_millis(rand::random_range(0..900));
+        let since = Instant::now();
+        wait::until_true("its moment", DEADLINE, || Ok(since.elapsed() >= pause))?;
+        stage.world.kill()?;
+        acts.end()?;
+        stage.world.start()?;
+        let went_on = stage.goes_on(deed);
+        let log = || stage.world.log_tail();
+        went_on.with_context(|| format!("round {round}, {deed:?}, {pause:?}:\n{}\n", log()))?;
+    }
+    stage.close()
+}
+
 /// Stopped at every step, and continued after a while.
 pub fn stopped_at_every_step(runtime: Runtime) -> Result<()> {
     let mut stage = Stage::open(runtime)?;

@@ -85,6 +85,7 @@ fn stories() -> Vec<Story> {
         own!(operators::metrics_tell_what_happened),
         own!(faults::the_worst_moments),
         own!(faults::killed_at_every_step).soak(),
+        own!(faults::killed_at_any_moment).soak(),
         own!(faults::stopped_at_every_step).soak(),
         own!(faults::failing_at_every_step).soak(),
         own!(trouble::a_full_disk).everyday(&[Runtime::Runc]),

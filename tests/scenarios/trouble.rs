@@ -156,7 +156,7 @@ fn with_a_clock(runtime: Runtime, clock: &Path) -> Result<()> {
         workspace.api().put(&path, &settings)?.ok()?;
         let sleeper = world.workspace("python")?;
         let mut slept = Tally::begin(&world, &sleeper)?;
-        for offset in ["+3700", "+0", "-3700", "+0"] {
+        for offset in ["+3700", "-3700"] {
             let remembered = slept.ask(&world)?.boot;
             sleeper.hibernate()?.ok()?;
             set(offset)?;

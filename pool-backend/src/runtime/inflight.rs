@@ -56,8 +56,14 @@ fn commands(instance: &InstanceId) -> Vec<Pid> {
             let marked = read("environ")
                 .split(|byte| *byte == 0)
                 .any(|variable| variable == mark.as_bytes());
-            // What stands in a container's cgroup ends with the container.
-            marked && !String::from_utf8_lossy(&read("cgroup")).contains(&inside)
+            if !marked || !String::from_utf8_lossy(&read("cgroup")).contains(&inside) {
+                return marked;
+            }
+            // In a container's cgroup stand its sandbox, which ends with it, and whoever makes it.
+            let mut arguments = read("cmdline");
+            arguments.push(0);
+            let begins = |word: &[u8]| word == b"run" || word == b"restore";
+            arguments.split(|byte| *byte == 0).any(begins)
         })
         .map(Pid::from_raw)
         .collect()
