@@ -21,6 +21,7 @@ use crate::caller::detached;
 use crate::input::container_in_path;
 use crate::stamp::Stamp;
 use crate::terminal::{RunBody, held};
+use crate::workspaces::language_versions;
 use crate::{ApiState, Caller, JsonBody, Problem};
 
 /// What a shell reports of a command that ran out of time.
@@ -83,6 +84,7 @@ async fn info(
         "status": summary.state.api_status(),
         "created_at": Stamp(summary.created_at),
         "languages": summary.languages,
+        "language_versions": language_versions(&summary.versions),
         "resource_limits": resource_limits(&summary.limits),
         "ports": ports,
     })))

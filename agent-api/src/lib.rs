@@ -17,6 +17,7 @@ mod pools;
 mod problem;
 mod stamp;
 mod streams;
+mod templates;
 mod terminal;
 mod urls;
 mod workspaces;
@@ -52,6 +53,7 @@ pub fn router(state: ApiState) -> Router {
         .merge(containers::routes())
         .merge(account::routes())
         .merge(pools::routes())
+        .merge(templates::routes())
         .route_layer(middleware::from_fn(deadline))
         .merge(later::routes())
         .merge(files::streaming_routes())

@@ -7,6 +7,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use fleet::id::TemplateName;
 use fleet::lifecycle::{ApiStatus, State as Life};
+use pool_backend::template::language::Version;
 use pool_backend::workspaces::Summary;
 use pool_backend::{ErrorKind, Workspace};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,7 @@ struct WorkspaceInfo {
     status: ApiStatus,
     created_at: Stamp,
     languages: Vec<String>,
+    language_versions: BTreeMap<String, String>,
     resource_limits: BTreeMap<&'static str, String>,
     preview_url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,6 +62,7 @@ impl WorkspaceInfo {
             status: summary.state.api_status(),
             created_at: Stamp(summary.created_at),
             languages: summary.languages.clone(),
+            language_versions: language_versions(&summary.versions),
             resource_limits: resource_limits(&summary.limits),
             preview_url: public.preview(&summary.slug),
             preview_url_http: public.preview_http(&summary.slug),
@@ -69,6 +72,11 @@ impl WorkspaceInfo {
             last_activity_at: Stamp(summary.last_activity_at),
         }
     }
+}
+
+pub(crate) fn language_versions(versions: &BTreeMap<String, Version>) -> BTreeMap<String, String> {
+    let text = |(name, version): (&String, &Version)| (name.clone(), version.to_string());
+    versions.iter().map(text).collect()
 }
 
 /// The caller's workspace that a path names.
@@ -91,25 +99,37 @@ async fn create(
 ) -> Result<Json<WorkspaceInfo>, Problem> {
     let project = project(&body.project_id)?;
     let template = template(&state, body.template.as_deref().unwrap_or("default"))?;
-    if body
-        .pinned_versions
-        .is_some_and(|versions| !versions.is_empty())
-    {
-        return Err(Problem::invalid(
-            "pinned_versions is not supported: a template's versions are fixed",
-        ));
-    }
+    let pins = pins(body.pinned_versions.unwrap_or_default())?;
     let workspaces = state.workspaces.clone();
-    let workspace =
-        detached(async move { workspaces.create(&caller.owner, &project, &template).await })
-            .await?;
+    let making = async move {
+        workspaces
+            .create_pinned(&caller.owner, &project, &template, &pins)
+            .await
+    };
+    let workspace = detached(making).await?;
     Ok(Json(WorkspaceInfo::new(
         &workspace.summary(),
         &state.public,
     )))
 }
 
-fn template(state: &ApiState, text: &str) -> Result<TemplateName, Problem> {
+/// Versions by language; a JSON number is as good as a text.
+fn pins(given: BTreeMap<String, Value>) -> Result<BTreeMap<String, String>, Problem> {
+    let text = |value: Value| match value {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null => Some(String::new()),
+        _ => None,
+    };
+    let pins = given.into_iter().map(|(language, version)| {
+        let wrong = || Problem::invalid(format!("pinned_versions.{language} must be a version"));
+        let version = text(version).ok_or_else(wrong)?;
+        Ok((language, version))
+    });
+    pins.collect()
+}
+
+pub(crate) fn template(state: &ApiState, text: &str) -> Result<TemplateName, Problem> {
     let known = state.workspaces.templates();
     let found = known.iter().find(|name| name.as_str() == text);
     found.cloned().ok_or_else(|| {
@@ -283,6 +303,7 @@ mod tests {
             slug: "workspace-abcdefghij".parse::<Slug>().unwrap(),
             template: "python".parse().unwrap(),
             languages: vec!["python".to_owned()],
+            versions: BTreeMap::from([("python".to_owned(), "3.11.2".parse().unwrap())]),
             limits: pool_backend::config::Limits::default(),
             state: Life::Frozen,
             generation: Generation(1),
@@ -311,6 +332,7 @@ mod tests {
             "status": "ready",
             "created_at": "1970-01-01T00:00:00Z",
             "languages": ["python"],
+            "language_versions": {"python": "3.11.2"},
             "resource_limits": {"cpu": "2", "memory": "2048MiB", "pids": "512", "open_files": "4096"},
             "preview_url": "https://workspace-abcdefghij.fleeks.localhost:8443",
             "preview_url_http": "http://workspace-abcdefghij.fleeks.localhost:8080",

@@ -68,6 +68,8 @@ pub enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+    /// Templates: list, check, build
+    Template(crate::template::TemplateArgs),
 }
 
 const WS_EXAMPLES: &str = "\

@@ -13,6 +13,7 @@ mod keys;
 mod report;
 mod session;
 mod show;
+mod template;
 mod trust;
 mod up;
 
@@ -114,6 +115,7 @@ async fn short(command: Command) -> anyhow::Result<ExitCode> {
         Command::Trust(data) => trust::trust(&data.or_default(), out).await?,
         Command::Untrust(data) => trust::untrust(&data.or_default(), out).await?,
         Command::Ca(args) => trust::ca(&args.data.or_default(), &args.api_url, out)?,
+        Command::Template(args) => return template::run(&args, out).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "fleeks", out);
         }

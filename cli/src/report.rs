@@ -25,3 +25,13 @@ pub fn error_document(document: &serde_json::Value) {
 pub fn line(text: &str) {
     println!("{text}");
 }
+
+/// How long work goes: to standard error, over the last such line at a terminal.
+pub fn progress(text: &str) {
+    use std::io::IsTerminal as _;
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{text}");
+    } else {
+        eprintln!("{text}");
+    }
+}

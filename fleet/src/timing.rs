@@ -175,6 +175,18 @@ pub const SPINNER: Duration = Duration::from_millis(100);
 pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
 /// A program that changes the machine's certificate stores.
 pub const STORE_UPDATE: Duration = Duration::from_secs(60);
+/// What was seen of a template's root is believed for this long.
+pub const TEMPLATE_LOOK: Duration = Duration::from_secs(2);
+/// A create or wake waits this long for its template's dependencies; their installation goes on.
+pub const TEMPLATE_WAIT: Duration = Duration::from_secs(20);
+/// An installation that failed is not tried again for this long.
+pub const TEMPLATE_RETRY: Duration = Duration::from_secs(10);
+/// All commands that install a template's dependencies.
+pub const TEMPLATE_BUILD: Duration = Duration::from_secs(1800);
+/// Between two looks of the command line at how an installation goes.
+pub const BUILD_LOOK: Duration = Duration::from_millis(500);
+/// All programs of a root to say their versions.
+pub const VERSION_PROBE: Duration = Duration::from_secs(60);
 
 const fn shorter(a: Duration, b: Duration) -> bool {
     a.as_millis() < b.as_millis()
@@ -182,6 +194,7 @@ const fn shorter(a: Duration, b: Duration) -> bool {
 
 const _: () = {
     assert!(shorter(WAKE_DEADLINE, API_DEADLINE));
+    assert!(shorter(TEMPLATE_WAIT, WAKE_DEADLINE));
     assert!(shorter(API_DEADLINE, Duration::from_secs(30)));
     assert!(shorter(EXEC_FIRST_BYTE, EXEC_SILENT_MAX));
     assert!(EXEC_SILENT_MAX.as_secs() + JOB_KILL_GRACE.as_secs() < API_DEADLINE.as_secs());

@@ -17,6 +17,7 @@ mod restore;
 mod sleep;
 pub(crate) mod turns;
 mod wake;
+pub(crate) mod workshop;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -41,6 +42,7 @@ use crate::faults::Point;
 use crate::init_client::InitClient;
 use crate::metrics::{Outcome, Step};
 use crate::pool::back_off;
+use crate::provision;
 
 /// Starts that are tried before a workspace counts as failed.
 const ATTEMPTS: u32 = 3;
@@ -232,12 +234,12 @@ impl Driver {
         let began = Instant::now();
         let mut attempt = 1;
         loop {
-            let error = match self
-                .engine
-                .launcher
-                .launch(&self.record, Urgency::Awaited)
-                .await
-            {
+            let launching = async {
+                provision::provide(&self.engine, &self.record.template).await?;
+                let launcher = &self.engine.launcher;
+                launcher.launch(&self.record, Urgency::Awaited).await
+            };
+            let error = match launching.await {
                 Ok(init) => return Ok(init),
                 Err(error) => error,
             };

@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::init_client::InitClient;
 use crate::pool::room::Wish;
 use crate::pool::{Pool, PoolSize};
+use crate::provision;
 use crate::workspaces::PoolStatus;
 pub(crate) use sizer::{Room, Sizer};
 
@@ -192,6 +193,7 @@ async fn warm_up(engine: &Arc<Engine>, template: &TemplateName) -> Result<Warm, 
 
 async fn launch(engine: &Arc<Engine>, record: &mut WorkspaceRecord) -> Result<InitClient, Error> {
     engine.save(record).await?;
+    provision::provide(engine, &record.template).await?;
     let init = engine.launcher.launch(record, Urgency::Ahead).await?;
     record.state = State::Running;
     record.started_at = Some(OffsetDateTime::now_utc());

@@ -22,6 +22,7 @@ pub mod network;
 pub mod node;
 pub mod oci;
 mod pool;
+mod provision;
 mod reconcile;
 pub mod rootfs;
 pub mod runtime;
@@ -35,4 +36,5 @@ pub mod workspaces;
 
 pub use error::{Error, ErrorKind};
 pub use init_protocol::CONTROL_PORT;
+pub use provision::{Progress, Unavailable};
 pub use workspaces::{Workspace, Workspaces};

@@ -28,6 +28,7 @@ use crate::error::{Error, ErrorKind};
 use crate::keeper::{self, Shelf, Sizer};
 use crate::network::Network;
 use crate::pool::PoolSize;
+use crate::provision;
 use crate::runtime::{self, RuntimeKind, Settings, inflight};
 use crate::snapshot::SnapshotStore;
 use crate::template::Templates;
@@ -139,6 +140,9 @@ impl Node {
         engine.tasks.spawn(reconcile::run(Arc::clone(engine)));
         engine.tasks.spawn(idle::run(Arc::clone(engine)));
         engine.tasks.spawn(listen(Arc::clone(engine)));
+        engine
+            .tasks
+            .spawn(provision::look_around(Arc::clone(engine)));
     }
 
     /// What the gateway sees.
@@ -167,6 +171,7 @@ impl Node {
     pub async fn shutdown(&self) {
         let engine = &self.engine;
         engine.resting.cancel();
+        engine.launcher.provisioner.close().await;
         self.stop_all().await;
         let warm: Vec<_> = engine
             .shelves

@@ -48,6 +48,12 @@ pub struct Plan {
     pub swap_limit: bool,
 }
 
+/// Where the user's own programs are.
+const USERS_PATH: &str = "/workspace/.home/.local/bin:/workspace/.home/.npm-global/bin";
+/// And the others.
+const SYSTEM_PATH: &str =
+    "/opt/fleeks/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// What every container has in its environment, sorted by name.
 pub fn environment() -> Vec<(String, String)> {
     let bundle = "/etc/ssl/certs/ca-certificates.crt";
@@ -58,11 +64,7 @@ pub fn environment() -> Vec<(String, String)> {
         // Node and requests bring certificates of their own; an operator's CA is in the host's.
         ("NODE_EXTRA_CA_CERTS", bundle),
         ("NODE_PATH", "/workspace/.home/.npm-global/lib/node_modules"),
-        (
-            "PATH",
-            "/workspace/.home/.local/bin:/workspace/.home/.npm-global/bin:/opt/fleeks/bin:\
-             /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        ),
+        ("PATH", &format!("{USERS_PATH}:{SYSTEM_PATH}")),
         // Debian's refusal protects its own packages; here they are read-only, and pip falls back
         // to the user's directory by itself. (PIP_USER would break virtual environments.)
         ("PIP_BREAK_SYSTEM_PACKAGES", "1"),
@@ -81,6 +83,11 @@ pub fn environment() -> Vec<(String, String)> {
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .to_vec()
+}
+
+/// PATH with these directories behind the user's own ones and before the system's.
+pub fn path_with(directories: &[String]) -> String {
+    format!("{USERS_PATH}:{}:{SYSTEM_PATH}", directories.join(":"))
 }
 
 /// The text of `config.json`.

@@ -21,11 +21,14 @@ const MOUNT_POINTS: [&str; 7] = ["dev", "proc", "run", "sys", "tmp", "var/tmp", 
 /// Files that are bound over; likewise.
 const FILE_MOUNT_POINTS: [&str; 2] = ["etc/hostname", "etc/hosts"];
 /// Directories that programs expect to exist.
-const EMPTY: [&str; 10] = [
+const EMPTY: [&str; 12] = [
     "home",
     "media",
     "mnt",
+    // Where templates' dependencies are bound.
+    "node_modules",
     "opt/fleeks/bin",
+    "opt/fleeks/layer",
     "root",
     "srv",
     "usr",
@@ -102,33 +105,37 @@ impl HostRoot {
         Ok(Self { directory })
     }
 
-    /// The root that a template asks for.
+    /// The root that a template asks for, with `further` read-only binds.
     ///
     /// # Errors
     /// The template's directory lacks a mount point: `NotFound`, with its name.
-    pub fn resolve(&self, rootfs: &Rootfs) -> io::Result<Root> {
-        match rootfs {
-            Rootfs::Host => Ok(Root {
+    pub fn resolve(&self, rootfs: &Rootfs, further: &[(PathBuf, PathBuf)]) -> io::Result<Root> {
+        let mut root = match rootfs {
+            Rootfs::Host => Root {
                 directory: self.directory.clone(),
                 binds: vec![("/usr".into(), "/usr".into())],
-            }),
+            },
             Rootfs::Directory(directory) => {
-                for name in MOUNT_POINTS.iter().chain(&FILE_MOUNT_POINTS) {
-                    let path = directory.join(name);
+                let fixed = MOUNT_POINTS.iter().chain(&FILE_MOUNT_POINTS).map(Path::new);
+                let bound = further.iter().map(|(_, inside)| inside.as_path());
+                for name in fixed.chain(bound) {
+                    let path = directory.join(name.strip_prefix("/").unwrap_or(name));
                     if !path.exists() {
                         let problem = format!("the template's root lacks {}", path.display());
                         return Err(io::Error::new(io::ErrorKind::NotFound, problem));
                     }
                 }
-                Ok(Root {
+                Root {
                     directory: directory.clone(),
                     binds: vec![(
                         self.directory.join("etc/resolv.conf"),
                         "/etc/resolv.conf".into(),
                     )],
-                })
+                }
             }
-        }
+        };
+        root.binds.extend_from_slice(further);
+        Ok(root)
     }
 }
 
@@ -168,7 +175,7 @@ mod tests {
             for name in MOUNT_POINTS.iter().chain(&FILE_MOUNT_POINTS) {
                 assert!(path.join(name).exists(), "{name}");
             }
-            assert_eq!(root.resolve(&Rootfs::Host).unwrap().directory, path);
+            assert_eq!(root.resolve(&Rootfs::Host, &[]).unwrap().directory, path);
         }
         let resolv_conf = std::fs::read_to_string(path.join("etc/resolv.conf")).unwrap();
         assert!(resolv_conf.contains("nameserver 9.9.9.9\n"));
@@ -179,7 +186,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = HostRoot::make(directory.path().join("host"), &[]).unwrap();
         let error = root
-            .resolve(&Rootfs::Directory(directory.path().to_owned()))
+            .resolve(&Rootfs::Directory(directory.path().to_owned()), &[])
             .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }

@@ -92,7 +92,7 @@ impl std::fmt::Display for OciId {
 }
 
 /// The root file system of a template.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Rootfs {
     /// Read-only binds of the host's `/usr` and a made-up `/etc`; nothing else of the host.
     Host,
@@ -129,6 +129,8 @@ pub struct ContainerSpec {
     pub id: OciId,
     /// What it sees as `/`.
     pub rootfs: Rootfs,
+    /// Read-only binds over it: (on the host, inside).
+    pub binds: Vec<(PathBuf, PathBuf)>,
     /// The directory at `/workspace`.
     pub volume: PathBuf,
     /// The directory at `/run/fleeks/jobs`, where init writes job logs.

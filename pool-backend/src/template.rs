@@ -1,9 +1,11 @@
 //! Templates: what a workspace starts from. Some are built in; an operator adds more as
-//! `DIR/<name>/template.toml` with starter files under `DIR/<name>/files/`.
+//! `DIR/<name>/template.toml` with starter files under `DIR/<name>/files/`, and what the
+//! installation of dependencies reads besides under `DIR/<name>/lock/`.
 //!
 //! Must never happen here: a field of a template silently ignored.
 
 mod built_in;
+pub mod language;
 mod parse;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use fleet::id::TemplateName;
 
 use crate::config::Limits;
-use crate::runtime::Rootfs;
+use language::Need;
 
 /// A volume starts with this many files at most.
 pub const MAX_STARTER_FILES: usize = 20;
@@ -27,19 +29,50 @@ pub struct Template {
     pub name: TemplateName,
     /// One line for people.
     pub description: String,
-    /// What the API calls the workspace's languages.
-    pub languages: Vec<String>,
-    /// What its containers see as `/`.
-    pub rootfs: Rootfs,
+    /// Languages that its root must have.
+    pub languages: Vec<Need>,
+    /// Where what its containers see as `/` comes from.
+    pub root: RootSource,
     /// Ports that count as the main one, best first, before the well-known ones.
     pub main_ports: Vec<u16>,
     /// What starts the app, where the template knows.
     pub run: Option<String>,
+    /// What makes it ready for production, or checks it.
+    pub build: Option<String>,
+    /// Whether the running app follows changes of its files.
+    pub hot_reload: bool,
+    /// What is installed once for all its workspaces.
+    pub dependencies: Option<Dependencies>,
     /// Environment of its containers.
     pub environment: Vec<(String, String)>,
     /// Limits where they differ from the node's.
     pub limits: LimitOverrides,
     /// What a new volume contains.
+    pub files: Vec<StarterFile>,
+}
+
+/// See [`Template::root`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootSource {
+    /// The host's, if it has what the template needs, else the Debian root.
+    Any,
+    /// The host's programs.
+    Host,
+    /// The root file system at `roots/debian` of the data dir, which the operator puts there.
+    Debian,
+    /// This directory.
+    Directory(PathBuf),
+    /// An OCI image by its reference. Not pulled by this version: such a template is unavailable.
+    Image(String),
+}
+
+/// See [`Template::dependencies`]. The commands run once, in a sandbox with these files at
+/// `/workspace`; what they leave under `$LAYER` becomes a read-only part of the template's root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dependencies {
+    /// Shell lines, one after another.
+    pub install: Vec<String>,
+    /// What they read: lock files, and starter files that were named.
     pub files: Vec<StarterFile>,
 }
 
@@ -80,7 +113,7 @@ pub struct StarterFile {
 #[derive(Debug, thiserror::Error)]
 #[error("template {template}: {problem}")]
 pub struct TemplateError {
-    /// Its name or directory.
+    /// Its name, directory or file, with the line where one is to blame.
     pub template: String,
     /// For the operator.
     pub problem: String,
@@ -115,8 +148,22 @@ impl Templates {
         self.templates.get(name).cloned()
     }
 
+    /// All of them, by name.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Template>> {
+        self.templates.values()
+    }
+
     /// Their names, sorted.
     pub fn names(&self) -> Vec<TemplateName> {
         self.templates.keys().cloned().collect()
     }
+}
+
+/// Every template of a directory with what is wrong with it: for `fleeks template check`. `path`
+/// is one template's directory, or one that holds several.
+///
+/// # Errors
+/// The directory cannot be read, or holds none.
+pub fn check(path: &Path) -> Result<Vec<Result<Template, TemplateError>>, TemplateError> {
+    parse::check(path)
 }

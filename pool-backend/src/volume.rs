@@ -166,6 +166,22 @@ impl Volume {
     }
 }
 
+/// What a tree that strangers made takes up. Blocks: a walk over all of it.
+///
+/// # Errors
+/// What the file system said.
+pub(crate) fn usage_of(path: &Path) -> io::Result<VolumeUsage> {
+    tree::usage(path)
+}
+
+/// Removes a tree that strangers made. Idempotent. Blocks.
+///
+/// # Errors
+/// What the file system said.
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+    tree::remove(path)
+}
+
 /// Finishes deletions that a crash cut off.
 ///
 /// # Errors

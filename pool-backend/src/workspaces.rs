@@ -7,8 +7,10 @@ mod files;
 mod jobs;
 mod life;
 pub(crate) mod path;
+mod templates;
 mod types;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::driver::gate::Pass;
@@ -17,6 +19,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
 use crate::init_client::{InitClient, InitError};
 use crate::node::Node;
+use crate::provision::{self, unusable};
 use crate::runtime::{OciId, Usage};
 use fleet::directory::WakeCause;
 use fleet::door::Visit;
@@ -24,6 +27,7 @@ use fleet::id::{ContainerId, Generation, OwnerId, ProjectId, TemplateName, Works
 use fleet::lifecycle::{ApiStatus, State};
 
 pub use life::MAX_EXTENSION;
+pub use templates::{Dependencies, TemplateInfo};
 pub use types::{
     ByteStream, Command, FileInfo, FileKind, Job, Lifecycle, Page, PoolRoom, PoolStatus,
     SnapshotGlance, Summary, WriteOptions,
@@ -47,19 +51,58 @@ impl Workspaces {
         Self { node }
     }
 
+    /// What a new workspace needs before it is claimed or made; nothing for one that is there.
+    async fn prepare(
+        &self,
+        owner: &OwnerId,
+        project: &ProjectId,
+        template: &TemplateName,
+        pins: &BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        let engine = self.node.engine();
+        let found = engine.launcher.template(template)?;
+        let there = engine.table.by_project(owner, project).is_some();
+        if !there {
+            provision::provide(engine, template).await?;
+        }
+        if !pins.is_empty() {
+            let provisioner = &engine.launcher.provisioner;
+            let provision = provisioner
+                .look(&found)
+                .map_err(|why| unusable(&found, &why))?;
+            provision::check_pins(engine, &found, &provision, pins).await?;
+        }
+        Ok(())
+    }
+
     /// Get-or-create: an existing workspace of this owner is returned (and started), whatever the
     /// template. Any number of equal calls at once make one workspace. A dropped call may still
     /// make it.
     ///
     /// # Errors
-    /// `Invalid` template; `NoSpace`; `NotReady` when it does not start in time.
+    /// `Invalid` template, or one that this machine cannot run; `NoSpace`; `NotReady` when it does not start in time.
     pub async fn create(
         &self,
         owner: &OwnerId,
         project: &ProjectId,
         template: &TemplateName,
     ) -> Result<Workspace, Error> {
-        self.node.engine().launcher.template(template)?;
+        self.create_pinned(owner, project, template, &BTreeMap::new())
+            .await
+    }
+
+    /// [`Workspaces::create`] with versions of languages that the template must have.
+    ///
+    /// # Errors
+    /// `Invalid` also when it has not.
+    pub async fn create_pinned(
+        &self,
+        owner: &OwnerId,
+        project: &ProjectId,
+        template: &TemplateName,
+        pins: &BTreeMap<String, String>,
+    ) -> Result<Workspace, Error> {
+        self.prepare(owner, project, template, pins).await?;
         let making = {
             let engine = Arc::clone(self.node.engine());
             let (owner, project, template) = (owner.clone(), project.clone(), template.clone());
@@ -193,7 +236,12 @@ impl Workspace {
             container: identity.container.clone(),
             slug: identity.slug.clone(),
             template: identity.template.clone(),
-            languages: template.map(|t| t.languages.clone()).unwrap_or_default(),
+            languages: template
+                .map(|t| launcher.provisioner.languages(t))
+                .unwrap_or_default(),
+            versions: template
+                .map(|t| launcher.provisioner.versions(t))
+                .unwrap_or_default(),
             limits: template.map_or(launcher.limits, |t| t.limits.over(launcher.limits)),
             state: status.state,
             generation: status.generation,

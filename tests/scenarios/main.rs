@@ -20,6 +20,7 @@ mod pools;
 mod sleep;
 mod stage;
 mod streams;
+mod templates;
 mod trouble;
 
 use std::process::ExitCode;
@@ -111,6 +112,15 @@ fn stories() -> Vec<Story> {
         calm!(files::nothing_escapes),
         calm!(files::strange_files_do_not_hang),
         calm!(files::bytes_are_exact),
+        calm!(templates::python),
+        calm!(templates::node),
+        calm!(templates::static_files),
+        calm!(templates::flask).everyday(&[Runtime::Runsc]),
+        calm!(templates::react).everyday(&[Runtime::Runc]),
+        calm!(templates::every_one).soak(),
+        calm!(templates::versions_are_true),
+        own!(templates::an_operators_own).everyday(&[Runtime::Runc]),
+        calm!(templates::several_languages),
         calm!(contained::background_returns_at_once),
         calm!(contained::a_deaf_command_times_out),
         own!(contained::a_gib_of_output),

@@ -18,6 +18,7 @@ pub mod process;
 pub mod python;
 pub mod raw;
 pub mod tally;
+pub mod templates;
 pub mod traces;
 pub mod wait;
 pub mod websocket;

@@ -68,9 +68,16 @@ pub struct Builder {
     pool_memory: Option<&'static str>,
     log: Option<&'static str>,
     environment: BTreeMap<String, String>,
+    templates: Option<PathBuf>,
 }
 
 impl Builder {
+    /// Further templates.
+    pub fn templates(mut self, directory: &Path) -> Self {
+        self.templates = Some(directory.to_owned());
+        self
+    }
+
     /// Warm containers of a template, in place of the defaults: 5, or "2..50".
     pub fn pool(mut self, template: &'static str, size: impl fmt::Display) -> Self {
         self.pools.push((template, size.to_string()));
@@ -103,6 +110,7 @@ impl Builder {
             pools: self.pools,
             pool_memory: self.pool_memory,
             log: self.log,
+            templates: self.templates,
             plot,
             environment: self.environment,
             child: None,
@@ -119,6 +127,7 @@ pub struct World {
     pools: Vec<(&'static str, String)>,
     pool_memory: Option<&'static str>,
     log: Option<&'static str>,
+    templates: Option<PathBuf>,
     plot: Plot,
     environment: BTreeMap<String, String>,
     child: Option<Child>,
@@ -134,6 +143,7 @@ impl World {
             pool_memory: None,
             log: None,
             environment: BTreeMap::new(),
+            templates: None,
         }
     }
 
@@ -281,6 +291,9 @@ impl World {
         if let Some(share) = self.pool_memory {
             command.args(["--pool-memory", share]);
         }
+        if let Some(directory) = &self.templates {
+            command.arg("--templates").arg(directory);
+        }
         command.arg("--ready-file").arg(&ready_file);
         if let Some(directives) = self.log {
             command.env("FLEEKS_LOG", directives);
@@ -357,6 +370,13 @@ impl World {
         command.args(["--prefix", &prefix()]);
         process::run(command, GONE)?.success()?;
         Ok(())
+    }
+
+    /// `fleeks template check`.
+    pub fn template_check(directory: &Path) -> Result<Finished> {
+        let mut command = Command::new(binary()?);
+        command.args(["template", "check"]).arg(directory);
+        process::run(command, Duration::from_secs(20))
     }
 
     /// What a second `fleeks up` on the same data dir says at its end.

@@ -23,6 +23,8 @@ use crate::faults::FailPoints;
 use crate::init_client::InitClient;
 use crate::metrics::Metrics;
 use crate::network::{Network, NetworkError};
+use crate::oci;
+use crate::provision::{Layer, Provisioner};
 use crate::runtime::{ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, Usage, User};
 use crate::snapshot::SnapshotStore;
 use crate::template::{Template, Templates};
@@ -46,6 +48,7 @@ pub(crate) struct Launcher {
     pub(crate) domain: String,
     pub(crate) snapshots: SnapshotStore,
     pub(crate) faults: FailPoints,
+    pub(crate) provisioner: Provisioner,
     pub(super) owned: DashSet<OciId>,
     /// Containers that could not be ended: no other generation runs before they are gone.
     undead: DashSet<OciId>,
@@ -73,6 +76,7 @@ pub(crate) struct Parts {
 impl Launcher {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
+            provisioner: Provisioner::new(&parts.data_dir),
             instance: parts.instance,
             data_dir: parts.data_dir,
             store: parts.store,
@@ -217,7 +221,7 @@ impl Launcher {
             .map_err(no_network)?;
         self.let_go(record.address).await?;
         let networked = began.elapsed();
-        let spec = self.spec(id, record, template, netns.path());
+        let spec = self.spec(id, record, template, netns.path())?;
         self.runtime.start(&spec).await.map_err(not_started)?;
         netns.keep();
         let started = began.elapsed();
@@ -235,11 +239,14 @@ impl Launcher {
         record: &WorkspaceRecord,
         template: &Template,
         netns: &Path,
-    ) -> ContainerSpec {
+    ) -> Result<ContainerSpec, Error> {
         let volume = self.volume(&record.id);
-        ContainerSpec {
+        let provision = self.provisioner.ready(template)?;
+        let layer = provision.layer.as_ref();
+        Ok(ContainerSpec {
             id: id.clone(),
-            rootfs: template.rootfs.clone(),
+            rootfs: provision.rootfs.clone(),
+            binds: layer.map(Layer::binds).unwrap_or_default(),
             volume: volume.data(),
             jobs: volume.jobs(),
             init: self.init.clone(),
@@ -247,10 +254,10 @@ impl Launcher {
             netns: netns.to_owned(),
             address: record.address,
             hostname: record.slug.as_str().to_owned(),
-            environment: self.environment(template),
+            environment: self.environment(template, layer),
             user: Self::user(),
             limits: template.limits.over(self.limits),
-        }
+        })
     }
 
     /// Until it answers; gives up early if its container ends meanwhile.
@@ -371,19 +378,27 @@ impl Launcher {
         })
     }
 
-    fn environment(&self, template: &Template) -> Vec<(String, String)> {
-        let mut environment = template.environment.clone();
-        environment.push((
+    fn environment(&self, template: &Template, layer: Option<&Layer>) -> Vec<(String, String)> {
+        let mut environment = vec![(
             "__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS".to_owned(),
             format!(".{}", self.domain.trim_start_matches('.')),
-        ));
+        )];
+        let (variables, directories) = layer.map(Layer::environment).unwrap_or_default();
+        environment.extend(variables);
+        if !directories.is_empty() {
+            environment.push(("PATH".to_owned(), oci::path_with(&directories)));
+        }
+        // What the template says wins.
+        let said = |name: &String| template.environment.iter().any(|(other, _)| other == name);
+        environment.retain(|(name, _)| !said(name));
+        environment.extend(template.environment.iter().cloned());
         environment.sort();
         environment
     }
 }
 
 /// 160 bits that user code of another container cannot guess.
-fn mint_token() -> String {
+pub(super) fn mint_token() -> String {
     use rand::Rng as _;
     const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let mut rng = rand::rng();

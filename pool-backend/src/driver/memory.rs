@@ -152,7 +152,7 @@ impl Launcher {
     async fn reader(&self, record: &WorkspaceRecord) -> Result<Reader, Error> {
         let template = self.template(&record.template)?;
         // The layout of a container does not depend on its namespace.
-        let spec = self.spec(&self.id_of(record), record, &template, Path::new("/"));
+        let spec = self.spec(&self.id_of(record), record, &template, Path::new("/"))?;
         let runtime = Arc::clone(&self.runtime);
         let reading = tokio::task::spawn_blocking(move || Reader::of(runtime.as_ref(), &spec));
         let unreadable = |cause: Box<dyn std::error::Error + Send + Sync>| {
@@ -219,6 +219,7 @@ impl Launcher {
         let reached = self.faults.reach(Point::WakeNetworked).await;
         reached.map_err(NotRestored::Failed)?;
         let spec = self.spec(id, record, template, netns.path());
+        let spec = spec.map_err(NotRestored::Untried)?;
         let images = snapshot.images_dir();
         let restored = self.runtime.restore(&spec, &images).await;
         restored.map_err(|error| {

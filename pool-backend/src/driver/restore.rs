@@ -31,6 +31,7 @@ use crate::error::{Error, ErrorKind};
 use crate::faults::Point;
 use crate::init_client::InitClient;
 use crate::metrics::{Outcome, Step};
+use crate::provision;
 use crate::snapshot::{Snapshot, SnapshotError};
 
 /// Restores that are tried before the snapshot counts as bad.
@@ -55,12 +56,14 @@ impl Driver {
     pub(super) async fn wake(&mut self) {
         let began = Instant::now();
         let (engine, record) = (Arc::clone(&self.engine), self.record.clone());
+        // At once, but for a template whose dependencies are not there any more.
+        let provided = provision::provide(&engine, &record.template).await;
         // Both read and write disks, and neither needs the other's answer.
         let (changed, found) = tokio::join!(
             self.change(Event::Wake, None),
             engine.launcher.snapshot_of(&record)
         );
-        if let Err(error) = changed {
+        if let Err(error) = changed.and(provided) {
             self.not_woken(began, Event::WakeFailed, &error).await;
             return;
         }

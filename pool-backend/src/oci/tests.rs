@@ -12,6 +12,7 @@ fn spec() -> ContainerSpec {
     ContainerSpec {
         id: OciId::new(&instance, &container, Generation(7)),
         rootfs: Rootfs::Host,
+        binds: Vec::new(),
         volume: "/data/volumes/ws/data".into(),
         jobs: "/data/volumes/ws/jobs".into(),
         init: "/data/runtime/init".into(),

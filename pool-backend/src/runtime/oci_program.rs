@@ -115,7 +115,7 @@ impl OciProgram {
         let io = |context| move |source| RuntimeError::Io { context, source };
         let root = self
             .root
-            .resolve(&spec.rootfs)
+            .resolve(&spec.rootfs, &spec.binds)
             .map_err(io("look at the template's root"))?;
         Ok(Plan {
             kind: self.kind,

@@ -37,6 +37,7 @@ pub async fn probe(
     let spec = ContainerSpec {
         id: id.clone(),
         rootfs: Rootfs::Host,
+        binds: Vec::new(),
         volume: scratch.join("volume"),
         jobs: scratch.join("jobs"),
         init: PathBuf::from(TRIVIAL),

@@ -1,56 +1,65 @@
-//! The templates that come with the program; their texts are under `src/templates/`.
+//! The templates that come with the program: every directory of `templates/`.
 
-use super::{StarterFile, Template, TemplateError, parse};
+use std::path::Path;
 
-/// A built-in template: name, TOML, starter files (path, content).
-type Source = (
-    &'static str,
-    &'static str,
-    &'static [(&'static str, &'static str)],
-);
+use include_dir::{Dir, DirEntry, include_dir};
 
-macro_rules! source {
-    ($name:literal, $($file:literal),* $(,)?) => {
-        (
-            $name,
-            include_str!(concat!("../templates/", $name, "/template.toml")),
-            &[$(($file, include_str!(concat!("../templates/", $name, "/files/", $file)))),*],
-        )
-    };
-}
+use super::parse::{self, Source};
+use super::{StarterFile, Template, TemplateError};
 
-const SOURCES: &[Source] = &[
-    source!("default", "README.md"),
-    source!("node", "README.md", "package.json", "server.js"),
-    source!("python", "README.md", "main.py", "requirements.txt"),
-    source!("static", "README.md", "index.html", "style.css"),
-];
+static DIRECTORY: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates");
 
 /// All of them.
 ///
 /// # Errors
 /// Never, as the test shows.
 pub fn templates() -> Result<Vec<Template>, TemplateError> {
-    SOURCES
-        .iter()
-        .map(|(name, text, files)| {
-            let name = name
-                .parse()
-                .map_err(|error: fleet::id::InvalidId| TemplateError {
-                    template: (*name).to_owned(),
-                    problem: error.to_string(),
-                })?;
-            let files = files
-                .iter()
-                .map(|(path, content)| StarterFile {
-                    path: path.into(),
-                    content: content.as_bytes().to_vec(),
-                    executable: false,
-                })
-                .collect();
-            parse::template(name, text, files)
-        })
-        .collect()
+    DIRECTORY.dirs().map(template).collect()
+}
+
+fn template(directory: &Dir<'_>) -> Result<Template, TemplateError> {
+    let place = directory.path().display().to_string();
+    let wrong = |problem: String| TemplateError {
+        template: place.clone(),
+        problem,
+    };
+    let name = place
+        .parse()
+        .map_err(|error: fleet::id::InvalidId| wrong(error.to_string()))?;
+    let text = directory
+        .get_file(directory.path().join("template.toml"))
+        .and_then(|file| file.contents_utf8())
+        .ok_or_else(|| wrong("no template.toml".to_owned()))?;
+    let below = |part: &str| {
+        let top = directory.path().join(part);
+        let mut files = Vec::new();
+        if let Some(part) = directory.get_dir(&top) {
+            collect(part, &top, &mut files);
+        }
+        files
+    };
+    parse::template(
+        name,
+        Source {
+            place: format!("{place}/template.toml"),
+            text,
+            files: below("files"),
+            lock: below("lock"),
+        },
+    )
+}
+
+fn collect(directory: &Dir<'_>, top: &Path, files: &mut Vec<StarterFile>) {
+    for entry in directory.entries() {
+        match entry {
+            DirEntry::Dir(inner) => collect(inner, top, files),
+            DirEntry::File(file) => files.push(StarterFile {
+                path: file.path().strip_prefix(top).unwrap_or(file.path()).into(),
+                content: file.contents().to_vec(),
+                executable: false,
+            }),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -58,12 +67,67 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_are_well_formed() {
-        let names: Vec<_> = templates()
-            .unwrap()
-            .into_iter()
-            .map(|template| template.name.as_str().to_owned())
+    fn all_eighteen_are_well_formed() {
+        let templates = templates().unwrap();
+        let names: Vec<&str> = templates
+            .iter()
+            .map(|template| template.name.as_str())
             .collect();
-        assert_eq!(names, ["default", "node", "python", "static"]);
+        let expected = [
+            "default",
+            "django",
+            "express",
+            "fastapi",
+            "flask",
+            "go",
+            "java",
+            "nextjs",
+            "node",
+            "php",
+            "python",
+            "react",
+            "ruby",
+            "rust",
+            "static",
+            "svelte",
+            "typescript",
+            "vue",
+        ];
+        assert_eq!(names, expected);
+        for template in &templates {
+            let name = &template.name;
+            assert!(!template.files.is_empty(), "{name} has no files");
+            if name.as_str() != "default" {
+                assert!(
+                    template.run.is_some() && !template.main_ports.is_empty(),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn locks_are_exact_and_name_no_host() {
+        for template in templates().unwrap() {
+            for file in template.dependencies.iter().flat_map(|all| &all.files) {
+                let text = std::str::from_utf8(&file.content).unwrap();
+                let place = format!("{}/{}", template.name, file.path.display());
+                match file.path.to_str() {
+                    Some("package-lock.json") => {
+                        let packages = text.matches("\"version\":").count();
+                        // All but the workspace's own entry.
+                        assert!(
+                            text.matches("\"integrity\":").count() >= packages,
+                            "{place}"
+                        );
+                        assert!(!text.contains("\"resolved\":"), "{place} names a host");
+                    }
+                    Some("requirements.lock") => {
+                        assert!(text.lines().all(|line| line.contains("==")), "{place}");
+                    }
+                    _ => {}
+                }
+            }
+        }
     }
 }

@@ -1,19 +1,35 @@
 //! From a template's TOML and files to a [`Template`].
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use fleet::id::TemplateName;
 use serde::Deserialize;
+use toml::Spanned;
 
+use super::language::Need;
 use super::{
-    LimitOverrides, MAX_STARTER_BYTES, MAX_STARTER_FILES, StarterFile, Template, TemplateError,
+    Dependencies, LimitOverrides, MAX_STARTER_BYTES, MAX_STARTER_FILES, RootSource, StarterFile,
+    Template, TemplateError,
 };
-use crate::runtime::Rootfs;
 
 /// Starter files lie at most this deep.
 const DEEPEST: usize = 8;
+const FILE: &str = "template.toml";
+
+/// What a template is made from.
+pub struct Source<'a> {
+    /// The text's file, for complaints.
+    pub place: String,
+    /// `template.toml`.
+    pub text: &'a str,
+    /// Starter files.
+    pub files: Vec<StarterFile>,
+    /// For the installation of dependencies only.
+    pub lock: Vec<StarterFile>,
+}
 
 /// `template.toml`.
 #[derive(Debug, Deserialize)]
@@ -21,70 +37,173 @@ const DEEPEST: usize = 8;
 struct Written {
     description: String,
     #[serde(default)]
-    languages: Vec<String>,
-    /// `host`, or an absolute directory.
-    rootfs: String,
+    languages: Vec<Spanned<String>>,
+    /// `any`, `host`, `debian`, or an absolute directory.
+    rootfs: Option<Spanned<String>>,
+    image: Option<Spanned<String>>,
     #[serde(default)]
-    main_ports: Vec<u16>,
+    main_ports: Vec<Spanned<u16>>,
     run: Option<String>,
+    build: Option<String>,
     #[serde(default)]
-    environment: BTreeMap<String, String>,
+    hot_reload: bool,
+    dependencies: Option<Spanned<WrittenDependencies>>,
+    environment: Option<Spanned<BTreeMap<String, String>>>,
+    limits: Option<Spanned<LimitOverrides>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenDependencies {
+    install: Vec<String>,
+    /// Starter files that the installation reads as well.
     #[serde(default)]
-    limits: LimitOverrides,
+    from: Vec<Spanned<String>>,
 }
 
 /// A template from its text and files.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn template(
-    name: TemplateName,
-    text: &str,
-    files: Vec<StarterFile>,
-) -> Result<Template, TemplateError> {
+/// What is wrong with it, with the line.
+pub fn template(name: TemplateName, source: Source<'_>) -> Result<Template, TemplateError> {
+    let Source {
+        place,
+        text,
+        files,
+        lock,
+    } = source;
     let wrong = |problem: String| TemplateError {
         template: name.to_string(),
-        problem,
+        problem: format!("{place}: {problem}"),
     };
-    let written: Written = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
-    let rootfs = match written.rootfs.as_str() {
-        "host" => Rootfs::Host,
-        path if path.starts_with('/') => Rootfs::Directory(PathBuf::from(path)),
-        other => {
-            return Err(wrong(format!(
-                "rootfs must be \"host\" or an absolute directory, not {other:?}"
-            )));
+    let at = |span: Range<usize>, problem: String| TemplateError {
+        template: name.to_string(),
+        problem: format!("{place}:{}: {problem}", line(text, span.start)),
+    };
+    let written: Written = toml::from_str(text).map_err(|error| match error.span() {
+        Some(span) => at(span, error.message().to_owned()),
+        None => wrong(error.to_string()),
+    })?;
+    let root = root(&written).map_err(|(span, problem)| at(span, problem))?;
+    let languages = written.languages.iter().map(|need| {
+        let parsed = need.get_ref().parse();
+        parsed.map_err(|problem| at(need.span(), format!("languages: {problem}")))
+    });
+    let languages: Vec<Need> = languages.collect::<Result<_, _>>()?;
+    if let Some(port) = written.main_ports.iter().find(|port| *port.get_ref() == 0) {
+        return Err(at(port.span(), "main_ports: 0 is no port".to_owned()));
+    }
+    if let Some(environment) = &written.environment {
+        check_environment(environment.get_ref()).map_err(|p| at(environment.span(), p))?;
+    }
+    if let Some(limits) = &written.limits {
+        check_limits(*limits.get_ref()).map_err(|p| at(limits.span(), p))?;
+    }
+    check_files(&files).map_err(wrong)?;
+    let dependencies = match &written.dependencies {
+        None if lock.is_empty() => None,
+        None => {
+            let problem = "there are files in lock/, but no [dependencies] that install them";
+            return Err(wrong(problem.to_owned()));
+        }
+        Some(said) => {
+            Some(dependencies(said, &files, lock).map_err(|(span, problem)| at(span, problem))?)
         }
     };
-    if written.main_ports.contains(&0) {
-        return Err(wrong("main_ports: 0 is no port".to_owned()));
-    }
-    let bad_name = written.environment.keys().find(|name| !is_variable(name));
-    if let Some(name) = bad_name {
-        return Err(wrong(format!(
-            "environment: {name:?} is no variable's name"
-        )));
-    }
-    if written
-        .environment
-        .values()
-        .any(|value| value.contains('\0'))
-    {
-        return Err(wrong("environment: a value contains NUL".to_owned()));
-    }
-    check_limits(written.limits).map_err(wrong)?;
-    check_files(&files).map_err(wrong)?;
     Ok(Template {
         description: written.description,
-        languages: written.languages,
-        rootfs,
-        main_ports: written.main_ports,
+        languages,
+        root,
+        main_ports: written
+            .main_ports
+            .into_iter()
+            .map(Spanned::into_inner)
+            .collect(),
         run: written.run,
-        environment: written.environment.into_iter().collect(),
-        limits: written.limits,
+        build: written.build,
+        hot_reload: written.hot_reload,
+        dependencies,
+        environment: written
+            .environment
+            .map(|environment| environment.into_inner().into_iter().collect())
+            .unwrap_or_default(),
+        limits: written.limits.map(Spanned::into_inner).unwrap_or_default(),
         files,
         name,
     })
+}
+
+type Complaint = (Range<usize>, String);
+
+/// Counted from 1.
+fn line(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
+fn root(written: &Written) -> Result<RootSource, Complaint> {
+    match (&written.rootfs, &written.image) {
+        (None, None) => Ok(RootSource::Any),
+        (Some(_), Some(image)) => Err((image.span(), "name rootfs or image, not both".to_owned())),
+        (None, Some(image)) => match image.get_ref().as_str() {
+            plain if !plain.is_empty() && plain.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Ok(RootSource::Image(plain.to_owned()))
+            }
+            other => Err((image.span(), format!("image: {other:?} is no reference"))),
+        },
+        (Some(rootfs), None) => match rootfs.get_ref().as_str() {
+            "any" => Ok(RootSource::Any),
+            "host" => Ok(RootSource::Host),
+            "debian" => Ok(RootSource::Debian),
+            path if path.starts_with('/') => Ok(RootSource::Directory(PathBuf::from(path))),
+            other => Err((
+                rootfs.span(),
+                format!(
+                    "rootfs must be \"any\", \"host\", \"debian\" or an absolute directory, \
+                     not {other:?}"
+                ),
+            )),
+        },
+    }
+}
+
+fn dependencies(
+    said: &Spanned<WrittenDependencies>,
+    files: &[StarterFile],
+    lock: Vec<StarterFile>,
+) -> Result<Dependencies, Complaint> {
+    let written = said.get_ref();
+    if written.install.is_empty() {
+        return Err((said.span(), "dependencies.install is empty".to_owned()));
+    }
+    check_plain(&lock).map_err(|problem| (said.span(), format!("lock/: {problem}")))?;
+    let mut all = lock;
+    for name in &written.from {
+        let path = Path::new(name.get_ref());
+        let Some(file) = files.iter().find(|file| file.path == path) else {
+            let problem = format!("dependencies.from: there is no starter file {path:?}");
+            return Err((name.span(), problem));
+        };
+        if all.iter().any(|there| there.path == path) {
+            let problem = format!("dependencies.from: {path:?} is in lock/ too");
+            return Err((name.span(), problem));
+        }
+        all.push(file.clone());
+    }
+    all.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(Dependencies {
+        install: written.install.clone(),
+        files: all,
+    })
+}
+
+fn check_environment(environment: &BTreeMap<String, String>) -> Result<(), String> {
+    if let Some(name) = environment.keys().find(|name| !is_variable(name)) {
+        return Err(format!("environment: {name:?} is no variable's name"));
+    }
+    if environment.values().any(|value| value.contains('\0')) {
+        return Err("environment: a value contains NUL".to_owned());
+    }
+    Ok(())
 }
 
 fn is_variable(name: &str) -> bool {
@@ -132,6 +251,10 @@ fn check_files(files: &[StarterFile]) -> Result<(), String> {
             "starter files of {bytes} bytes; {MAX_STARTER_BYTES} are allowed"
         ));
     }
+    check_plain(files)
+}
+
+fn check_plain(files: &[StarterFile]) -> Result<(), String> {
     let strange = files.iter().find(|file| {
         let mut parts = file.path.components();
         file.path.as_os_str().is_empty() || parts.any(|part| !matches!(part, Component::Normal(_)))
@@ -147,26 +270,60 @@ fn check_files(files: &[StarterFile]) -> Result<(), String> {
 /// # Errors
 /// What is wrong with the first bad one.
 pub fn directory(dir: &Path) -> Result<Vec<Template>, TemplateError> {
-    let mut templates = Vec::new();
-    for path in entries(dir)? {
-        if !path.is_dir() {
-            continue;
-        }
-        let text = read(&path.join("template.toml"))?;
-        let text = String::from_utf8(text).map_err(|_| wrong_at(&path, "is not UTF-8"))?;
-        let name = path.file_name().and_then(|name| name.to_str());
-        let name: TemplateName = name
-            .unwrap_or_default()
-            .parse()
-            .map_err(|error: fleet::id::InvalidId| wrong_at(&path, error))?;
-        let mut files = Vec::new();
-        let starters = path.join("files");
-        if starters.is_dir() {
-            collect(&starters, Path::new(""), &mut files, DEEPEST)?;
-        }
-        templates.push(template(name, &text, files)?);
+    let paths = entries(dir)?;
+    paths
+        .iter()
+        .filter(|path| path.is_dir())
+        .map(|path| one(path))
+        .collect()
+}
+
+/// See [`super::check`].
+///
+/// # Errors
+/// The directory cannot be read, or holds none.
+pub fn check(path: &Path) -> Result<Vec<Result<Template, TemplateError>>, TemplateError> {
+    if path.join(FILE).exists() {
+        return Ok(vec![one(path)]);
     }
-    Ok(templates)
+    let found: Vec<_> = entries(path)?
+        .iter()
+        .filter(|path| path.is_dir())
+        .map(|path| one(path))
+        .collect();
+    match found.is_empty() {
+        true => Err(wrong_at(
+            path,
+            "there is no template: no NAME/template.toml in it",
+        )),
+        false => Ok(found),
+    }
+}
+
+/// The template of one directory, which names it.
+fn one(path: &Path) -> Result<Template, TemplateError> {
+    let file = path.join(FILE);
+    let text = String::from_utf8(read(&file)?).map_err(|_| wrong_at(&file, "is not UTF-8"))?;
+    let absolute = path.canonicalize().map_err(|error| wrong_at(path, error))?;
+    let name = absolute.file_name().and_then(|name| name.to_str());
+    let name: TemplateName = name
+        .unwrap_or_default()
+        .parse()
+        .map_err(|error: fleet::id::InvalidId| wrong_at(path, error))?;
+    let below = |part: &str| {
+        let (top, mut files) = (path.join(part), Vec::new());
+        if top.is_dir() {
+            collect(&top, Path::new(""), &mut files, DEEPEST)?;
+        }
+        Ok(files)
+    };
+    let source = Source {
+        place: file.display().to_string(),
+        text: &text,
+        files: below("files")?,
+        lock: below("lock")?,
+    };
+    template(name, source)
 }
 
 fn collect(
@@ -223,36 +380,64 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Template, TemplateError> {
-        template("t".parse().unwrap(), text, Vec::new())
+        let source = Source {
+            place: "template.toml".to_owned(),
+            text,
+            files: vec![StarterFile {
+                path: "package.json".into(),
+                content: b"{}".to_vec(),
+                executable: false,
+            }],
+            lock: Vec::new(),
+        };
+        template("t".parse().unwrap(), source)
     }
 
-    const LEAST: &str = "description = \"d\"\nrootfs = \"host\"\n";
+    const LEAST: &str = "description = \"d\"\n";
 
     #[test]
     fn the_least_is_enough() {
         let template = parse(LEAST).unwrap();
-        assert_eq!(template.rootfs, Rootfs::Host);
+        assert_eq!(template.root, RootSource::Any);
         assert_eq!(template.limits.over(Limits::default()), Limits::default());
     }
 
     use crate::config::Limits;
 
     #[test]
-    fn what_is_wrong_is_named() {
-        for (extra, expected) in [
-            ("colour = 1", "colour"),
-            ("[limits]\nmemory = 1", "memory"),
-            ("main_ports = [0]", "main_ports"),
-            ("main_ports = [70000]", "main_ports"),
-            ("[environment]\n\"A B\" = \"x\"", "A B"),
-            ("[limits]\nmemory_bytes = 1", "limits.memory_bytes"),
+    fn what_is_wrong_is_named_with_its_line() {
+        for (extra, line, expected) in [
+            ("colour = 1", 2, "colour"),
+            ("hot_reload = 'yes'", 2, "boolean"),
+            ("\n[limits]\nmemory = 1", 4, "memory"),
+            ("main_ports = [0]", 2, "main_ports"),
+            ("main_ports = [\n  70000]", 3, "70000"),
+            ("[environment]\n\"A B\" = \"x\"", 2, "A B"),
+            ("[limits]\nmemory_bytes = 1", 2, "limits.memory_bytes"),
+            ("rootfs = \"./x\"", 2, "absolute"),
+            ("rootfs = \"host\"\nimage = \"a:b\"", 3, "not both"),
+            ("image = \"a b\"", 2, "reference"),
+            ("languages = [\"python\",\n \"cobol\"]", 3, "cobol"),
+            ("languages = [\"python>=x\"]", 2, "x"),
+            ("[dependencies]\ninstall = []", 2, "install is empty"),
+            (
+                "[dependencies]\ninstall = ['a']\nfrom = ['b']",
+                4,
+                "no starter file",
+            ),
         ] {
             let error = parse(&format!("{LEAST}{extra}")).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
-            assert!(error.starts_with("template t: "), "{error}");
+            let place = format!("template t: template.toml:{line}: ");
+            assert!(error.starts_with(&place), "{error} at {place}");
         }
-        let relative = "description = \"d\"\nrootfs = \"./x\"\n";
-        assert!(parse(relative).unwrap_err().problem.contains("absolute"));
+    }
+
+    #[test]
+    fn the_files_of_an_installation() {
+        let said = format!("{LEAST}[dependencies]\ninstall = ['x']\nfrom = ['package.json']");
+        let dependencies = parse(&said).unwrap().dependencies.unwrap();
+        assert_eq!(dependencies.files[0].path, Path::new("package.json"));
     }
 
     #[test]

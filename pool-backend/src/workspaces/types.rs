@@ -2,6 +2,7 @@
 //!
 //! Must never happen here: behaviour.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use futures_util::stream::BoxStream;
 use time::OffsetDateTime;
 
 use crate::pool::{Broken, PoolSize, Standing};
+use crate::template::language::Version;
 
 /// What is known of a workspace without asking its container.
 #[derive(Debug, Clone)]
@@ -23,7 +25,10 @@ pub struct Summary {
     pub container: ContainerId,
     pub slug: Slug,
     pub template: TemplateName,
+    /// As found in its root, or as its template calls them.
     pub languages: Vec<String>,
+    /// Of these languages, as far as they are known yet.
+    pub versions: BTreeMap<String, Version>,
     pub limits: crate::config::Limits,
     pub state: State,
     pub generation: Generation,

@@ -104,6 +104,7 @@ impl Rig {
             netns: PathBuf::from("/run/netns").join(id.as_str()),
             id,
             rootfs: Rootfs::Host,
+            binds: Vec::new(),
             volume: directory.join("volume"),
             jobs: directory.join("jobs"),
             init,

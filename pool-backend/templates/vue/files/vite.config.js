@@ -1,0 +1,13 @@
+import vue from "@vitejs/plugin-vue";
+import { defineConfig } from "vite";
+
+export default defineConfig({
+  plugins: [vue()],
+  cacheDir: "/workspace/.home/.cache/vite",
+  server: {
+    host: "0.0.0.0",
+    port: 5173,
+    strictPort: true,
+    fs: { allow: ["/workspace", "/node_modules"] },
+  },
+});
