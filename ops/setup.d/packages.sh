@@ -24,6 +24,14 @@ find_missing_packages() {
     test -x /usr/bin/node || need nodejs "Node in workspaces"
     test -e /usr/bin/npm || need npm "npm in workspaces"
 
+    if [ "$2" = yes ]; then
+        test -e /usr/bin/go || need golang-go "Go in workspaces"
+        test -e /usr/bin/cargo || need cargo "Rust in workspaces"
+        test -e /usr/bin/javac || need default-jdk-headless "Java in workspaces"
+        test -e /usr/bin/php || need php-cli "PHP in workspaces"
+        test -e /usr/bin/ruby || need ruby "Ruby in workspaces"
+    fi
+
     [ "$1" = yes ] || return 0
     has curl || need curl "tests fetch with it as a customer would"
     test -e /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1 || need libfaketime "tests set a clock of their own with it"
