@@ -209,6 +209,10 @@ pub struct UpArgs {
     /// much, e.g. 4GiB [default: 50%]
     #[arg(long, env = "FLEEKS_POOL_MEMORY", value_name = "SHARE")]
     pub pool_memory: Option<MemoryShare>,
+    /// Seconds without use after which the processes of a workspace that computes nothing are
+    /// stopped in memory, until the next use [default: 60]
+    #[arg(long, env = "FLEEKS_FREEZE_AFTER", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub freeze_after: Option<u64>,
     /// What runs sandboxes [default: auto]
     #[arg(long, env = "FLEEKS_RUNTIME", value_enum)]
     pub runtime: Option<RuntimeArg>,

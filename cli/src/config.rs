@@ -48,6 +48,8 @@ pub struct UpConfig {
     pub pools: BTreeMap<TemplateName, PoolSize>,
     /// How much memory they may take.
     pub pool_memory: MemoryShare,
+    /// Unused for this long, a workspace is stopped in memory.
+    pub freeze_after: Duration,
     /// Which runtime.
     pub runtime: RuntimeChoice,
     /// runc on a public address is meant.
@@ -80,6 +82,7 @@ struct File {
     public_url: Option<String>,
     pool: Option<BTreeMap<TemplateName, FilePool>>,
     pool_memory: Option<String>,
+    freeze_after: Option<std::num::NonZeroU64>,
     runtime: Option<RuntimeArg>,
     trust_code: Option<bool>,
     prefix: Option<PathBuf>,
@@ -172,6 +175,10 @@ impl UpConfig {
             (None, Some(text)) => text.parse()?,
             (None, None) => MemoryShare::default(),
         };
+        let freeze_after = args
+            .freeze_after
+            .or(file.freeze_after.map(std::num::NonZeroU64::get))
+            .map_or(fleet::timing::FREEZE_AFTER, Duration::from_secs);
         let runtime = match args.runtime.or(file.runtime).unwrap_or(RuntimeArg::Auto) {
             RuntimeArg::Auto => RuntimeChoice::Auto,
             RuntimeArg::Runc => RuntimeChoice::Runc,
@@ -188,6 +195,7 @@ impl UpConfig {
             https,
             http,
             admin,
+            freeze_after,
             public_port,
             pools,
             pool_memory,

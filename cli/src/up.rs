@@ -224,7 +224,7 @@ fn node_config(config: &UpConfig) -> NodeConfig {
         init_binary: INIT,
         limits: config.limits,
         domain: config.domain.clone(),
-        freeze_after: fleet::timing::FREEZE_AFTER,
+        freeze_after: config.freeze_after,
         snapshot_bytes: config.snapshot_bytes,
         reconcile_every: config.reconcile_every,
         fail_points: config.fail_points.clone(),

@@ -80,8 +80,8 @@ pub struct Guard {
     pub port: u16,
     /// How to open connections for this visit.
     pub upstream: Upstream,
-    /// Ends the visit on drop.
-    pub visit: Box<dyn Send + Sync>,
+    /// The visit itself; it ends when the last one who holds it lets go.
+    pub stay: Arc<dyn Stay>,
 }
 
 impl std::fmt::Debug for Guard {
@@ -91,6 +91,37 @@ impl std::fmt::Debug for Guard {
             .field("upstream", &self.upstream)
             .finish()
     }
+}
+
+/// A visit under way: what it tells the node, and what it hears of the container. It ends on drop.
+#[async_trait]
+pub trait Stay: Send + Sync {
+    /// From here on it is [`Visit::Attached`].
+    fn attach(&self);
+
+    /// The visitor used the app: said something that is not just a sign of life.
+    fn used(&self);
+
+    /// The app said something that is not just a sign of life.
+    fn answered(&self);
+
+    /// How the connections stand that were opened for this visit.
+    fn standing(&self) -> Standing;
+
+    /// Waits until they stand otherwise than `seen`. Cancel safe.
+    async fn changed(&self, seen: Standing) -> Standing;
+}
+
+/// How the connections of a visit stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The app hears what is sent.
+    Live,
+    /// The container stands still or sleeps: nothing should be sent until it is awake. Whether
+    /// the connections come back with it is known only then.
+    Still,
+    /// The container that they led into is gone for good.
+    Lost,
 }
 
 /// Where an admitted visitor connects to.

@@ -55,6 +55,21 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub const WEBSOCKET_PING: Duration = Duration::from_secs(30);
 /// Silence of both ends of a websocket before it is closed.
 pub const WEBSOCKET_SILENCE: Duration = Duration::from_secs(600);
+/// Silence of an app on an event stream that was asked for: it may be asleep for as long.
+pub const EVENTS_SILENCE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A visitor's connection is idle for this long before the kernel asks whether it is there.
+pub const PROBE_AFTER: Duration = Duration::from_secs(60);
+/// Between two such questions.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(15);
+/// From the request for an upgrade to its answer, wakes and slow apps included.
+pub const UPGRADE: Duration = Duration::from_secs(240);
+/// A visitor whom we say goodbye has this long to agree; within [`LINGER`].
+pub const CLOSING: Duration = Duration::from_millis(800);
+/// An app that is stopped within this after a visitor's message, unanswered, may not have read it:
+/// it is woken again.
+pub const ANSWER_GRACE: Duration = Duration::from_millis(500);
+/// An open door and what is told of it agree within this.
+pub const STANDING_SETTLES: Duration = Duration::from_secs(2);
 /// In-flight requests on SIGTERM.
 pub const DRAIN: Duration = Duration::from_secs(10);
 /// A started container's init answers within this.
@@ -223,6 +238,9 @@ const _: () = {
     assert!(shorter(RUNTIME_COMMAND, WAKE_DEADLINE));
     assert!(shorter(FREEZE, RUNTIME_COMMAND));
     assert!(shorter(WEBSOCKET_PING, WEBSOCKET_SILENCE));
+    assert!(shorter(CLOSING, LINGER));
+    assert!(RESPONSE_HEADERS.as_secs() + 3 * WAKE_DEADLINE.as_secs() < UPGRADE.as_secs());
+    assert!(shorter(STANDING_SETTLES, WAKE_DEADLINE));
     assert!(shorter(BODY_GRACE, BODY_SILENCE));
     assert!(shorter(LINGER, DRAIN));
     assert!(shorter(START_BACKOFF, START_BACKOFF_MAX));

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::account::OpenConnection;
 use crate::connection::{self, Host};
+use crate::events;
 use crate::metrics::Metrics;
 
 /// Which listener a connection came from.
@@ -75,6 +76,7 @@ impl House {
             return;
         };
         let _ = tcp.set_nodelay(true);
+        events::probe(&tcp);
         let open = OpenConnection::new(&self.host.metrics);
         let host = Arc::clone(&self.host);
         let shutdown = self.shutdown.clone();

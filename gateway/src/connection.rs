@@ -28,6 +28,7 @@ use crate::head::{self, Fault};
 use crate::metrics::{Metrics, Target};
 use crate::reach::Reach;
 use crate::refusal::{Format, Kind, Refusal};
+use crate::upgrade::{self, Visitor};
 use crate::wire::{Rationed, Wire};
 
 /// What a refused visitor may still send before the connection is closed over it.
@@ -37,6 +38,8 @@ const LINGER_BYTES: usize = 256 * 1024;
 pub(crate) struct Host {
     /// Serves requests.
     pub proxy: Arc<HttpProxy<Edge>>,
+    /// What it decides with.
+    pub edge: Edge,
     /// Does handshakes.
     pub acceptor: Acceptor,
     /// Into workspaces; its routes are to be followed.
@@ -67,7 +70,8 @@ pub(crate) async fn serve_tls(
         let stream: Stream = Box::new(Rationed::new(tls));
         host.proxy.process_new(stream, &shutdown).await;
     } else {
-        serve_h1(host, Box::new(tls), shutdown).await;
+        let visitor = Visitor { peer, tls: true };
+        serve_h1(host, Box::new(tls), visitor, shutdown).await;
     }
 }
 
@@ -78,14 +82,20 @@ pub(crate) async fn serve_plain(
     peer: SocketAddr,
     shutdown: watch::Receiver<bool>,
 ) {
-    serve_h1(host, Box::new(Wire::new(tcp, peer)), shutdown).await;
+    let visitor = Visitor { peer, tls: false };
+    serve_h1(host, Box::new(Wire::new(tcp, peer)), visitor, shutdown).await;
 }
 
 fn count_failure(host: &Host) {
     host.metrics.handshakes_failed.inc();
 }
 
-async fn serve_h1(host: &Host, mut stream: Stream, mut shutdown: watch::Receiver<bool>) {
+async fn serve_h1(
+    host: &Host,
+    mut stream: Stream,
+    visitor: Visitor,
+    mut shutdown: watch::Receiver<bool>,
+) {
     let mut patience = REQUEST_HEADERS;
     loop {
         let first_byte = tokio::select! {
@@ -107,6 +117,10 @@ async fn serve_h1(host: &Host, mut stream: Stream, mut shutdown: watch::Receiver
                 break;
             }
         };
+        if head::asks_for_upgrade(&head) {
+            // Boxed, lest every connection has room for it.
+            return Box::pin(upgrade::serve(host, stream, head, visitor, shutdown)).await;
+        }
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelined_prefix(head);
         session.set_keepalive(Some(KEEP_ALIVE.as_secs()));
@@ -188,19 +202,28 @@ async fn refuse(stream: &mut Stream, refusal: &Refusal, format: Format) {
     text.push_str(&told.body);
     let tell = async {
         stream.write_all(text.as_bytes()).await?;
-        end(stream).await?;
-        // Closing over unread bytes would reset the connection and lose the answer.
-        let mut left = LINGER_BYTES;
-        let mut sink = [0; 4096];
-        while left > 0 {
-            match stream.read(&mut sink).await? {
-                0 => break,
-                read => left = left.saturating_sub(read),
-            }
-        }
-        std::io::Result::Ok(())
+        end_unread(stream).await
     };
     let _ = timeout(LINGER, tell).await;
+}
+
+/// Ends a connection after the answer that was its last.
+pub(crate) async fn leave(mut stream: Stream) {
+    let _ = timeout(LINGER, end_unread(&mut stream)).await;
+}
+
+/// Closing over unread bytes would reset the connection and lose the answer.
+async fn end_unread(stream: &mut Stream) -> std::io::Result<()> {
+    end(stream).await?;
+    let mut left = LINGER_BYTES;
+    let mut sink = [0; 4096];
+    while left > 0 {
+        match stream.read(&mut sink).await? {
+            0 => break,
+            read => left = left.saturating_sub(read),
+        }
+    }
+    Ok(())
 }
 
 /// Flushes and says goodbye. Spelled out, as pingora's streams have a second `shutdown`.

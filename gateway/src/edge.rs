@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use fleet::directory::Route;
 use fleet::door::{Guard, PortChoice, Visit};
 use fleet::id::Slug;
 use fleet::timing::{BODY_GRACE, BODY_SILENCE};
@@ -21,10 +20,12 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::account::Account;
 use crate::classify::Target;
 use crate::config::GatewayConfig;
+use crate::events::Thread;
 use crate::forward::{self, Client};
 use crate::metrics::{Attached, Metrics};
 use crate::peer;
@@ -35,6 +36,7 @@ use crate::refusal::{Format, Kind, Refusal};
 const BODY_MIN_RATE: u64 = 128;
 
 /// See the module.
+#[derive(Clone)]
 pub(crate) struct Edge {
     /// Settings.
     pub config: GatewayConfig,
@@ -54,6 +56,8 @@ pub(crate) struct Ctx {
     pub target: Option<Target>,
     /// The host asked for, checked and lower case, with its port.
     pub host: String,
+    /// What is asked for there; for upgrades.
+    pub path: String,
     pub tls: bool,
     pub client: Option<IpAddr>,
     pub visit: Visit,
@@ -64,9 +68,10 @@ pub(crate) struct Ctx {
     pub guard: Option<Guard>,
     /// Where to, found by the filter for the first try.
     pub peer: Option<Box<HttpPeer>>,
+    /// Ends an event stream that has lost its container.
+    pub thread: Option<AbortOnDropHandle<()>>,
     /// Past the filters: pingora will not go on with the connection after an error.
     pub filtered: bool,
-    pub route: Option<Route>,
     pub connect_failure: Arc<peer::Failure>,
     pub refusal: Option<Refusal>,
 }
@@ -94,11 +99,16 @@ impl Edge {
             holding_page_since: ctx.navigation.then(|| ctx.account.started()),
             link: &link,
         };
-        let Entered { guard, route } = self.reach.enter(&wish).await?;
+        let Entered { guard } = self.reach.enter(&wish).await?;
         let failure = &ctx.connect_failure;
-        let peer = peer::preview(&guard.upstream, &self.detours, failure, ctx.visit);
+        let thread = (ctx.visit == Visit::Attached).then(Arc::<Thread>::default);
+        let hanging = thread
+            .as_ref()
+            .map(|thread| thread.hang_on(guard.stay.clone()));
+        let (upstream, detours) = (&guard.upstream, &self.detours);
+        let peer = peer::preview(upstream, detours, failure, ctx.visit, thread.as_ref());
+        ctx.thread = hanging;
         ctx.guard = Some(guard);
-        ctx.route = Some(route);
         Ok(Box::new(peer))
     }
 
@@ -118,8 +128,7 @@ impl Edge {
     /// Cuts off bodies that trickle. gRPC streams may be quiet; silence has its own bound.
     fn keeps_up(&self, session: &Session, ctx: &mut Ctx) -> bool {
         let started = *ctx.body_started.get_or_insert_with(Instant::now);
-        session.was_upgraded()
-            || is_grpc(session.req_header())
+        is_grpc(session.req_header())
             || is_fast_enough(started.elapsed(), session.body_bytes_read())
     }
 }
@@ -133,6 +142,7 @@ impl ProxyHttp for Edge {
             account: Account::open(&self.metrics),
             target: None,
             host: String::new(),
+            path: String::new(),
             tls: false,
             client: None,
             visit: Visit::InFlight,
@@ -141,8 +151,8 @@ impl ProxyHttp for Edge {
             body_started: None,
             guard: None,
             peer: None,
+            thread: None,
             filtered: false,
-            route: None,
             connect_failure: Arc::default(),
             refusal: None,
         }
@@ -239,13 +249,28 @@ impl ProxyHttp for Edge {
         if ctx.visit == Visit::InFlight && is_event_stream(&response.headers) {
             ctx.visit = Visit::Attached;
             ctx.account.attached(Attached::Events);
-            if let (Some(route), Some(guard)) = (&ctx.route, &ctx.guard)
-                && let Some(attached) = self.reach.attach(route, guard.port).await
-            {
-                ctx.guard = Some(attached);
+            if let Some(guard) = &ctx.guard {
+                guard.stay.attach();
             }
         }
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        // A comment in an event stream is a heartbeat.
+        let said = |body: &Bytes| !body.is_empty() && !body.starts_with(b":");
+        if let (Visit::Attached, Some(guard)) = (ctx.visit, &ctx.guard)
+            && body.as_ref().is_some_and(said)
+        {
+            guard.stay.answered();
+        }
+        Ok(None)
     }
 
     async fn fail_to_proxy(

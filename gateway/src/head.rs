@@ -70,6 +70,24 @@ pub(crate) fn check(head: &[u8], max_headers: usize) -> Result<(), Fault> {
     fields.agree(method, target, old)
 }
 
+/// Whether a head that was checked asks to speak something else than HTTP from here on. HTTP/2
+/// over plain connections is not among it.
+pub(crate) fn asks_for_upgrade(head: &[u8]) -> bool {
+    let mut fields = Fields::default();
+    for line in Lines(head).skip(1) {
+        // Empty at the head's end, and of what follows nothing is a field.
+        if line.is_empty() || fields.add(line).is_err() {
+            break;
+        }
+    }
+    let http = |upgrade: &[u8]| upgrade.to_ascii_lowercase().starts_with(b"h2");
+    head.starts_with(b"GET ")
+        && fields.connection_upgrade
+        && fields.length.is_none_or(|length| length == b"0")
+        && fields.encoding.is_none()
+        && fields.upgrade.is_some_and(|upgrade| !http(upgrade))
+}
+
 /// Whether a head, checked or not, asks for HTML; for the refusal of a bad one.
 pub(crate) fn wants_html(head: &[u8]) -> bool {
     Lines(head).skip(1).any(|line| {

@@ -4,8 +4,7 @@
 //! Must never happen here: I/O.
 
 use fleet::door::Visit;
-use fleet::timing::WEBSOCKET_SILENCE;
-use http::header::{ACCEPT, HOST, UPGRADE};
+use http::header::{ACCEPT, HOST};
 use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
@@ -18,6 +17,7 @@ use crate::forward;
 use crate::head;
 use crate::metrics::{self, Attached};
 use crate::refusal::{Format, Kind, Refusal};
+use crate::upgrade::Visitor;
 
 type Judged<T> = std::result::Result<T, Refusal>;
 
@@ -30,27 +30,29 @@ impl Edge {
         ctx.client = session
             .client_addr()
             .and_then(|address| address.as_inet().map(std::net::SocketAddr::ip));
-        // Other upgrades (h2c) are not passed on.
-        let upgrade =
-            session.is_upgrade_req() && starts_with(session.get_header(UPGRADE), b"websocket");
         let req = session.req_header_mut();
         ctx.format = Format::of(&req.headers);
         ctx.navigation = req.method == Method::GET && ctx.format == Format::Html;
-        if upgrade || asks_for_events(&req.headers) {
+        if asks_for_events(&req.headers) {
             ctx.visit = Visit::Attached;
-            ctx.account.attached(match upgrade {
-                true => Attached::Websocket,
-                false => Attached::Events,
-            });
+            ctx.account.attached(Attached::Events);
         }
         if req.version == Version::HTTP_2 {
             self.check_h2(req)?;
         }
-        self.classify(req, ctx)?;
-        if upgrade {
-            session.set_read_timeout(Some(WEBSOCKET_SILENCE));
-        }
-        Ok(())
+        self.classify(req, ctx)
+    }
+
+    /// The same for a request that pingora does not see, as it asks for an upgrade.
+    pub fn begin_upgrade(
+        &self,
+        req: &mut RequestHeader,
+        visitor: Visitor,
+        ctx: &mut Ctx,
+    ) -> Judged<()> {
+        (ctx.tls, ctx.client) = (visitor.tls, Some(visitor.peer.ip()));
+        ctx.format = Format::of(&req.headers);
+        self.classify(req, ctx)
     }
 
     /// What the strict reading of a head does for HTTP/1 and the h2 library leaves to us.

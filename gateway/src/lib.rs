@@ -13,14 +13,15 @@
 //! | `forward` | header fields: who the visitor is, cookies |
 //! | `refusal` | the only map from what went wrong to what a visitor is told; `page` is its HTML |
 //! | `tell` | errors of pingora and of connects, told to the visitor |
+//! | `events` | ends event streams whose container is gone |
+//! | `upgrade` | websockets: frames followed, held over sleep, ended with a word |
 //! | `account`, `metrics` | counts, on drop |
 //!
 //! `admin` tells operators what was counted, on an address of its own.
 //!
-//! Websockets are pingora's own: after the 101 it copies bytes both ways and never re-encodes, and
-//! its timeouts are then the silence of both ends. A stage of ours (`upgrade`) comes when pings,
-//! activity by data frames and sleep under open websockets do. `TRAPS.md` beside this crate lists
-//! what pingora would have let through and where it is stopped.
+//! Upgraded connections never reach pingora: `upgrade` judges and admits them as every request,
+//! and moves the bytes itself. `TRAPS.md` beside this crate lists what pingora would have let
+//! through and where it is stopped.
 //!
 //! Must never happen here: a connection to a container that no door admitted, or a wait without a
 //! deadline.
@@ -32,6 +33,7 @@ mod classify;
 mod config;
 mod connection;
 mod edge;
+mod events;
 mod forward;
 mod head;
 mod judge;
@@ -42,6 +44,7 @@ mod reach;
 mod refusal;
 mod routes;
 mod tell;
+mod upgrade;
 mod wake;
 mod wire;
 
@@ -177,7 +180,8 @@ fn host(mut config: GatewayConfig, parts: Parts) -> Host {
         metrics: Arc::clone(&metrics),
     };
     Host {
-        proxy: Arc::new(proxy(edge, &limits)),
+        proxy: Arc::new(proxy(edge.clone(), &limits)),
+        edge,
         acceptor: acceptor(&parts.tls),
         reach,
         limits,

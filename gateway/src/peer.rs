@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use dashmap::DashMap;
 use fleet::door::{ConnectError, Upstream, Visit};
-use fleet::timing::{BODY_SILENCE, CONNECT, RESPONSE_HEADERS, UPSTREAM_IDLE, WEBSOCKET_SILENCE};
+use fleet::timing::{BODY_SILENCE, CONNECT, EVENTS_SILENCE, RESPONSE_HEADERS, UPSTREAM_IDLE};
 use pingora_core::connectors::l4;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
@@ -18,6 +18,7 @@ use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora_core::{Error, ErrorType, Result};
 use tokio::net::TcpStream;
 
+use crate::events::Thread;
 use crate::refusal::Refusal;
 
 /// An admitted visitor's app. Connections are kept under `pool_key` only: it differs for each
@@ -27,15 +28,21 @@ pub(crate) fn preview(
     detours: &Arc<Detours>,
     failure: &Arc<Failure>,
     visit: Visit,
+    thread: Option<&Arc<Thread>>,
 ) -> HttpPeer {
     let address = detours.address(upstream);
     let mut peer = HttpPeer::new(address, false, String::new());
-    peer.group_key = upstream.pool_key;
+    peer.group_key = match thread {
+        None => upstream.pool_key,
+        // Never one that was kept: it must be known when it is to be cut.
+        Some(_) => rand::random(),
+    };
     set_timeouts(&mut peer.options, visit);
     peer.options.custom_l4 = Some(Arc::new(Connector {
         upstream: upstream.clone(),
         detours: Arc::clone(detours),
         failure: Arc::clone(failure),
+        thread: thread.cloned(),
     }));
     peer
 }
@@ -46,6 +53,7 @@ struct Connector {
     upstream: Upstream,
     detours: Arc<Detours>,
     failure: Arc<Failure>,
+    thread: Option<Arc<Thread>>,
 }
 
 #[async_trait]
@@ -55,6 +63,9 @@ impl l4::Connect for Connector {
         let failure = match tokio::time::timeout(CONNECT, connect).await {
             Ok(Ok(tcp)) => {
                 self.detours.learn(&self.upstream, &tcp);
+                if let Some(thread) = &self.thread {
+                    thread.spin(&tcp);
+                }
                 return Ok(L4Stream::from(tcp));
             }
             Ok(Err(failure)) => failure,
@@ -117,11 +128,10 @@ fn set_timeouts(options: &mut PeerOptions, visit: Visit) {
     options.total_connection_timeout = Some(CONNECT * 2);
     options.write_timeout = Some(BODY_SILENCE);
     options.idle_timeout = Some(UPSTREAM_IDLE);
-    // Pingora starts this anew with every event in either direction, so after an upgrade it is the
-    // silence of both ends.
+    // Pingora starts this anew with every event in either direction.
     options.read_timeout = Some(match visit {
         Visit::InFlight => RESPONSE_HEADERS,
-        Visit::Attached => WEBSOCKET_SILENCE,
+        Visit::Attached => EVENTS_SILENCE,
     });
 }
 

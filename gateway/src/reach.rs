@@ -37,8 +37,6 @@ pub(crate) struct Wish<'a> {
 pub(crate) struct Entered {
     /// Proof; hold it as long as the visit lasts.
     pub guard: Guard,
-    /// Where.
-    pub route: Route,
 }
 
 /// See the module.
@@ -92,7 +90,7 @@ impl Reach {
                 .admit(&route.workspace, route.generation, wish.port, wish.visit)
                 .await;
             match admission {
-                Ok(Admission::Admitted(guard)) => return Ok(Entered { guard, route }),
+                Ok(Admission::Admitted(guard)) => return Ok(Entered { guard }),
                 Ok(Admission::NotListening(what)) => {
                     return Err(Refusal::not_listening(&what, wish.link));
                 }
@@ -150,24 +148,6 @@ impl Reach {
                 self.routes.forget(wish.slug);
                 Err(refusal(error, &route.workspace))
             }
-        }
-    }
-
-    /// Asks to stay on as `Attached`, after the response turned out to be an event stream.
-    pub async fn attach(&self, entered: &Route, port: u16) -> Option<Guard> {
-        let choice = PortChoice::Number(port);
-        let admission = self
-            .door
-            .admit(
-                &entered.workspace,
-                entered.generation,
-                choice,
-                Visit::Attached,
-            )
-            .await;
-        match admission {
-            Ok(Admission::Admitted(guard)) => Some(guard),
-            _ => None,
         }
     }
 }

@@ -5,7 +5,7 @@
 //! a script or JSON was asked for.
 
 use fleet::directory::DirectoryError;
-use fleet::door::NotListening;
+use fleet::door::{ConnectError, NotListening};
 use http::HeaderMap;
 use http::header::ACCEPT;
 
@@ -297,6 +297,26 @@ impl From<DirectoryError> for Refusal {
 }
 
 impl Refusal {
+    /// There is no connection to an app; `link` makes the address of another port.
+    pub fn of_connect(failure: &ConnectError, link: impl Fn(u16) -> String) -> Self {
+        match failure {
+            ConnectError::NotListening(what) => Self::not_listening(what, link),
+            ConnectError::TimedOut => Self::new(
+                Kind::AppTimeout,
+                "The workspace did not accept a connection in time.",
+            ),
+            ConnectError::Gone => Self::unavailable(),
+        }
+    }
+
+    /// The node's HTTP listener does not answer.
+    pub fn no_api() -> Self {
+        Self::new(
+            Kind::Unavailable,
+            "The API cannot be reached at the moment; try again shortly.",
+        )
+    }
+
     /// Somebody whom we must ask does not answer.
     pub fn unavailable() -> Self {
         Self::new(

@@ -27,10 +27,7 @@ impl Edge {
                 "The request was refused: it is malformed.",
             ),
             (ErrorSource::Downstream, _) => return None,
-            (ErrorSource::Upstream, _) if ctx.target == Some(Target::Api) => Refusal::new(
-                Kind::Unavailable,
-                "The API cannot be reached at the moment; try again shortly.",
-            ),
+            (ErrorSource::Upstream, _) if ctx.target == Some(Target::Api) => Refusal::no_api(),
             (ErrorSource::Upstream, T::ReadTimedout | T::WriteTimedout | T::ConnectTimedout) => {
                 Refusal::new(Kind::AppTimeout, "The app did not answer in time.")
             }
@@ -51,24 +48,13 @@ impl Edge {
         let Some(failure) = ctx.connect_failure.take() else {
             return error;
         };
-        match failure {
-            ConnectError::NotListening(what) => {
-                if let Some(Target::Preview { slug, .. }) = &ctx.target {
-                    let refusal = Refusal::not_listening(&what, self.link(slug, &ctx.host));
-                    ctx.refusal = Some(refusal);
-                }
-            }
-            ConnectError::TimedOut => {
-                let detail = "The workspace did not accept a connection in time.";
-                ctx.refusal = Some(Refusal::new(Kind::AppTimeout, detail));
-            }
-            ConnectError::Gone => {
-                if let Some(Target::Preview { slug, .. }) = &ctx.target {
-                    self.reach.routes.forget(slug);
-                }
-                ctx.refusal = Some(Refusal::unavailable());
+        if let Some(Target::Preview { slug, .. }) = &ctx.target {
+            if matches!(failure, ConnectError::Gone) {
+                self.reach.routes.forget(slug);
                 error.set_retry(true);
             }
+            let refusal = Refusal::of_connect(&failure, self.link(slug, &ctx.host));
+            ctx.refusal = Some(refusal);
         }
         error
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use fleet::door::{
     Admission, Connect, ConnectError, Door, DoorUnavailable, Guard, NotListening, PortChoice,
-    Upstream, Visit,
+    Standing, Stay, Upstream, Visit,
 };
 use fleet::id::{Generation, WorkspaceId};
 use fleet::timing;
@@ -51,7 +51,7 @@ impl Door for NodeDoor {
             Entry::Moved => return Ok(Admission::Moved),
             Entry::Asleep => return Ok(Admission::Asleep),
         };
-        let visitor = Visitor::new(&handle, pass);
+        let visitor = Visitor::new(&handle, &gate, pass);
         let by_choice = port == PortChoice::Main && handle.preview_port.get().is_none();
         Ok(match choose(&handle, &gate, port).await {
             Choice::Port(port) => {
@@ -63,32 +63,68 @@ impl Door for NodeDoor {
     }
 }
 
-/// Somebody inside. Its coming and its going are activity, if its owner counts visits.
+/// Somebody inside. Its coming is activity, if its owner counts visits, and so is the end of a
+/// request; a tab that is closed is none.
 struct Visitor {
     handle: Arc<Handle>,
-    _pass: Pass,
+    /// When it came in: its connections are of that generation.
+    generation: Generation,
+    pass: Pass,
 }
 
 impl Visitor {
-    fn new(handle: &Arc<Handle>, pass: Pass) -> Self {
+    fn new(handle: &Arc<Handle>, gate: &Gate, pass: Pass) -> Self {
         let visitor = Self {
             handle: Arc::clone(handle),
-            _pass: pass,
+            generation: gate.generation,
+            pass,
         };
-        visitor.count();
+        visitor.used();
         visitor
-    }
-
-    fn count(&self) {
-        if self.handle.settings().keep_alive_on_preview {
-            self.handle.touch();
-        }
     }
 }
 
 impl Drop for Visitor {
     fn drop(&mut self) {
-        self.count();
+        if self.pass.visit() == Visit::InFlight {
+            self.used();
+        }
+    }
+}
+
+#[async_trait]
+impl Stay for Visitor {
+    fn attach(&self) {
+        self.pass.attach();
+    }
+
+    fn used(&self) {
+        if self.handle.settings().keep_alive_on_preview {
+            self.handle.touch();
+        }
+    }
+
+    fn answered(&self) {
+        self.handle.activity.said_something();
+    }
+
+    fn standing(&self) -> Standing {
+        self.handle.standing(self.generation)
+    }
+
+    async fn changed(&self, seen: Standing) -> Standing {
+        let mut status = self.handle.watch();
+        loop {
+            // Seen before the question: whatever is published from here on wakes us.
+            status.borrow_and_update();
+            let standing = self.standing();
+            if standing != seen {
+                return standing;
+            }
+            if status.changed().await.is_err() {
+                return Standing::Lost;
+            }
+        }
     }
 }
 
@@ -171,7 +207,7 @@ fn guard(
                 by_choice,
             }),
         },
-        visit: Box::new(visitor),
+        stay: Arc::new(visitor),
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) use handle::{Done, Entry, Handle, Identity, Order, Status};
 pub(crate) use wake::ensure_running;
 
 use self::activity::Activity;
-use self::gate::Gate;
+use self::gate::{Connections, Gate};
 use self::turns::Urgency;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
@@ -54,6 +54,8 @@ pub(crate) struct Driver {
     orders: mpsc::Receiver<Order>,
     record: WorkspaceRecord,
     problem: Option<String>,
+    /// The first generation whose connections are still those of the container.
+    connections_since: Generation,
     /// When it was last found alive.
     seen_alive: Option<Instant>,
 }
@@ -83,7 +85,8 @@ impl Driver {
             woken: record.woken,
             problem: None,
         };
-        let gate = running.map(|init| new_gate(engine, &record, init));
+        let connections_since = record.generation;
+        let gate = running.map(|init| new_gate(engine, &record, connections_since, init));
         let settings = record.lifecycle.clone();
         let activity = record.activity.as_ref();
         let activity = activity.map_or_else(Activity::new, Activity::recorded);
@@ -94,6 +97,7 @@ impl Driver {
             orders,
             record,
             problem: None,
+            connections_since,
             seen_alive: None,
         };
         engine.tasks.spawn(driver.run());
@@ -265,7 +269,8 @@ impl Driver {
         self.record.started_at = Some(OffsetDateTime::now_utc());
         self.problem = None;
         self.pass(Point::StartLaunched).await;
-        let gate = new_gate(&self.engine, &self.record, init);
+        self.connections_since = self.record.generation;
+        let gate = new_gate(&self.engine, &self.record, self.connections_since, init);
         if let Err(error) = self.change(Event::Started, Some(gate)).await {
             tracing::error!(workspace = %self.handle.id(), %error, "started, but not recorded");
             self.remove_container().await;
@@ -395,11 +400,20 @@ impl Driver {
     }
 }
 
-fn new_gate(engine: &Engine, record: &WorkspaceRecord, init: InitClient) -> Arc<Gate> {
+fn new_gate(
+    engine: &Engine,
+    record: &WorkspaceRecord,
+    connections_since: Generation,
+    init: InitClient,
+) -> Arc<Gate> {
     let template = engine.launcher.templates.get(&record.template);
     let main_ports = template.map(|template| template.main_ports.clone());
     Gate::open(
         record.generation,
+        Connections {
+            since: connections_since,
+            kept: engine.launcher.runtime.sleep().keeps_connections,
+        },
         record.address,
         init,
         main_ports.unwrap_or_default(),

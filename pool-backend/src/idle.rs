@@ -29,8 +29,10 @@ pub(crate) struct Facts {
     pub(crate) up: Duration,
     /// Requests and calls that are being answered.
     pub(crate) in_flight: u32,
-    /// Websockets and event streams.
+    /// Websockets and event streams that sleep would end; where they outlive it, none.
     pub(crate) attached: u32,
+    /// The app has said nothing for this long to those who listen: on websockets, in event streams.
+    pub(crate) silent: Duration,
     /// It computes, though nobody asked.
     pub(crate) busy: bool,
     /// What is left of an extension of its idle time.
@@ -73,7 +75,8 @@ impl Facts {
             idle: handle.activity.idle(),
             up: handle.uptime().unwrap_or_default(),
             in_flight: inside.in_flight,
-            attached: inside.attached,
+            attached: gate.would_lose(),
+            silent: handle.activity.silent(),
             busy: handle.is_busy(),
             extension_left: handle.activity.extension_left(),
             heartbeat_left: handle.activity.heartbeat_left(),
@@ -117,7 +120,7 @@ pub(crate) fn decide(
         };
     }
     let quiet = !facts.busy && facts.heartbeat_left.is_zero();
-    if !facts.frozen && quiet && facts.idle >= freeze_after {
+    if !facts.frozen && quiet && facts.idle.min(facts.silent) >= freeze_after {
         return Decision::Freeze;
     }
     Decision::Nothing
@@ -164,7 +167,10 @@ pub(crate) fn kept_awake_by(settings: &LifecycleSettings, facts: &Facts) -> Vec<
     because(action, "idle_action is keep_alive".to_owned());
     let requests = format!("{} requests are being answered", facts.in_flight);
     because(facts.in_flight > 0, requests);
-    let attached = format!("{} websockets or event streams are open", facts.attached);
+    let attached = format!(
+        "{} websockets or event streams are open, and would be closed",
+        facts.attached
+    );
     because(is_watched(settings, facts), attached);
     let extended = facts.extension_left.as_secs();
     because(
@@ -178,6 +184,8 @@ pub(crate) fn kept_awake_by(settings: &LifecycleSettings, facts: &Facts) -> Vec<
     let outside = facts.outside.unwrap_or_default();
     let open = format!("{outside} connections to the outside are open: not hibernated");
     because(outside > 0, open);
+    let says = facts.silent < timing::FREEZE_AFTER && facts.idle >= timing::FREEZE_AFTER;
+    because(says, "it sends to visitors: not frozen".to_owned());
     let recent = facts.idle < timing::FREEZE_AFTER;
     let used = format!("it was used {} s ago", facts.idle.as_secs());
     because(recent, used);
@@ -188,7 +196,7 @@ fn never_idles(settings: &LifecycleSettings) -> bool {
     settings.keep_alive || settings.idle_action == IdleAction::KeepAlive
 }
 
-/// Somebody's websocket or event stream is open, and its owner counts visits.
+/// Somebody's websocket or event stream would be ended, and its owner counts visits.
 fn is_watched(settings: &LifecycleSettings, facts: &Facts) -> bool {
     facts.attached > 0 && settings.keep_alive_on_preview
 }

@@ -12,6 +12,7 @@ mod contained;
 mod durable;
 mod faults;
 mod files;
+mod held;
 mod hosts;
 mod isolation;
 mod operators;
@@ -100,6 +101,16 @@ fn stories() -> Vec<Story> {
         calm!(isolation::nothing_of_the_host_is_seen),
         calm!(isolation::pip_install_flask).everyday(&[Runtime::Runsc]),
         calm!(isolation::npm_install_express).everyday(&[Runtime::Runc]),
+        calm!(held::websockets_outlive_hibernation).only(&[Runtime::Runc]),
+        calm!(held::lost_connections_are_said).only(&[Runtime::Runsc]),
+        calm!(held::a_restart_is_said),
+        own!(held::an_idle_one_freezes_and_thaws_at_a_word).only(&[Runtime::Runc]),
+        calm!(held::events_outlive_hibernation).only(&[Runtime::Runc]),
+        calm!(held::who_leaves_a_sleeper_is_announced).only(&[Runtime::Runc]),
+        calm!(held::plain_upgrades_are_held).only(&[Runtime::Runc]),
+        calm!(held::what_may_not_be_woken_sleeps_on).only(&[Runtime::Runc]),
+        own!(held::five_hundred_wake_one_sleeper_once).only(&[Runtime::Runc]),
+        own!(held::held_websockets_are_small).only(&[Runtime::Runc]),
         calm!(hosts::strange_hosts_are_refused),
         calm!(hosts::broken_requests_are_refused),
         calm!(hosts::sni_and_host_must_agree),

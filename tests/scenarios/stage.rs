@@ -16,6 +16,8 @@ pub struct Story {
     plot: Plot,
     /// The runtimes on which it is told every day; on others, and nowhere if empty, when soaking.
     everyday: &'static [Runtime],
+    /// The runtimes that do what it tells of.
+    on: &'static [Runtime],
 }
 
 #[derive(Clone, Copy)]
@@ -32,6 +34,7 @@ pub fn calm(name: &'static str, story: fn(&World) -> Result<()>) -> Story {
         name,
         plot: Plot::Calm(story),
         everyday: &ALL,
+        on: &ALL,
     }
 }
 
@@ -41,6 +44,7 @@ pub fn own(name: &'static str, story: fn(Runtime) -> Result<()>) -> Story {
         name,
         plot: Plot::Own(story),
         everyday: &ALL,
+        on: &ALL,
     }
 }
 
@@ -48,6 +52,12 @@ impl Story {
     /// Too long for every day.
     pub fn soak(mut self) -> Self {
         self.everyday = &[];
+        self
+    }
+
+    /// What only these do.
+    pub fn only(mut self, runtimes: &'static [Runtime]) -> Self {
+        self.on = runtimes;
         self
     }
 
@@ -68,7 +78,7 @@ pub fn tell(arguments: &Arguments, stories: Vec<Story>) -> ExitCode {
             world: Mutex::new(None),
         });
         stages.push(stage.clone());
-        for story in &stories {
+        for story in stories.iter().filter(|story| story.on.contains(&runtime)) {
             let name = format!("{}::{}", runtime.name(), story.name);
             let (plot, stage) = (story.plot, stage.clone());
             let trial = Trial::test(name, move || {

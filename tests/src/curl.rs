@@ -124,6 +124,13 @@ impl Curl {
         Ok(answer)
     }
 
+    /// Sends it, or them where the URL stands for many; the bodies, one after the other.
+    pub fn text(mut self) -> Result<String> {
+        self.command.arg("--fail").arg(&self.url);
+        let said = process::run(self.command, self.limit)?.success();
+        said.with_context(|| format!("curl {}", self.url))
+    }
+
     /// Sends it and gives what arrives, as it arrives.
     pub fn stream(mut self) -> Result<Stream> {
         self.command.args(["--no-buffer", "--fail"]).arg(&self.url);

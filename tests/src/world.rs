@@ -64,6 +64,7 @@ pub struct Ready {
 /// How to start a world.
 pub struct Builder {
     runtime: Runtime,
+    freeze_after: Option<u64>,
     pools: Vec<(&'static str, String)>,
     pool_memory: Option<&'static str>,
     log: Option<&'static str>,
@@ -102,11 +103,18 @@ impl Builder {
         self
     }
 
+    /// Seconds after which unused workspaces are frozen, in place of the default.
+    pub fn freeze_after(mut self, seconds: u64) -> Self {
+        self.freeze_after = Some(seconds);
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub fn open(self) -> Result<World> {
         let plot = Plot::claim()?;
         let mut world = World {
             runtime: self.runtime,
+            freeze_after: self.freeze_after,
             pools: self.pools,
             pool_memory: self.pool_memory,
             log: self.log,
@@ -124,6 +132,7 @@ impl Builder {
 /// See the module.
 pub struct World {
     runtime: Runtime,
+    freeze_after: Option<u64>,
     pools: Vec<(&'static str, String)>,
     pool_memory: Option<&'static str>,
     log: Option<&'static str>,
@@ -139,6 +148,7 @@ impl World {
     pub fn builder(runtime: Runtime) -> Builder {
         Builder {
             runtime,
+            freeze_after: None,
             pools: Vec::new(),
             pool_memory: None,
             log: None,
@@ -285,6 +295,9 @@ impl World {
             &address(|ready| ready.admin),
         ]);
         command.args(["--runtime", self.runtime.name(), "--prefix", &prefix()]);
+        if let Some(seconds) = self.freeze_after {
+            command.arg("--freeze-after").arg(seconds.to_string());
+        }
         for (template, count) in &self.pools {
             command.arg("--pool").arg(format!("{template}={count}"));
         }

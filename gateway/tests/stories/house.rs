@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use fleet::directory::local::LocalDirectory;
 use fleet::directory::{Directory, Row};
 use fleet::door::{
     Admission, Connect, ConnectError, Door, DoorUnavailable, Guard, NotListening, PortChoice,
-    Upstream, Visit,
+    Standing, Stay, Upstream, Visit,
 };
 use fleet::id::{ContainerId, Generation, NodeId, OwnerId, Slug, WorkspaceId};
 use fleet::lifecycle::State;
@@ -130,6 +130,9 @@ impl House {
                 awake: state == State::Running,
                 apps: HashMap::from([(3000, app)]),
                 known_as: None,
+                standing: watch::Sender::new(Standing::Live),
+                used: Arc::default(),
+                answered: Arc::default(),
             },
         );
         self.directory.insert(row).await.unwrap();
@@ -166,6 +169,19 @@ pub struct Room {
     pub apps: HashMap<u16, SocketAddr>,
     /// The container's address, where connections take another way to the app.
     pub known_as: Option<SocketAddr>,
+    /// How the connections of those inside stand.
+    pub standing: watch::Sender<Standing>,
+    /// How often visitors who stay used it, and how often it said something to them.
+    pub used: Arc<AtomicUsize>,
+    pub answered: Arc<AtomicUsize>,
+}
+
+impl Room {
+    /// Goes to sleep over open connections, as after a hibernation.
+    pub fn sleep(&mut self) {
+        self.awake = false;
+        self.standing.send_replace(Standing::Still);
+    }
 }
 
 impl Node {
@@ -184,13 +200,67 @@ impl Node {
     pub fn change(&self, workspace: &Workspace, change: impl FnOnce(&mut Room)) {
         change(self.rooms.lock().unwrap().get_mut(&workspace.id).unwrap());
     }
+
+    /// The node and the directory agree that it sleeps.
+    pub async fn sleeps(&self, house: &House, workspace: &Workspace) {
+        let row = house.directory.row(&workspace.id).await.unwrap().unwrap();
+        self.change(workspace, Room::sleep);
+        for state in [
+            State::Freezing,
+            State::Frozen,
+            State::Hibernating,
+            State::Hibernated,
+        ] {
+            let report = house.directory.report(&workspace.id, row.generation, state);
+            report.await.unwrap();
+        }
+    }
 }
 
-struct Visiting(Arc<AtomicUsize>);
+struct Visiting {
+    in_flight: Arc<AtomicUsize>,
+    attached: Arc<AtomicUsize>,
+    stays: AtomicBool,
+    standing: watch::Receiver<Standing>,
+    used: Arc<AtomicUsize>,
+    answered: Arc<AtomicUsize>,
+}
 
 impl Drop for Visiting {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
+        let count = match self.stays.load(SeqCst) {
+            true => &self.attached,
+            false => &self.in_flight,
+        };
+        count.fetch_sub(1, SeqCst);
+    }
+}
+
+#[async_trait]
+impl Stay for Visiting {
+    fn attach(&self) {
+        if !self.stays.swap(true, SeqCst) {
+            self.attached.fetch_add(1, SeqCst);
+            self.in_flight.fetch_sub(1, SeqCst);
+        }
+    }
+
+    fn used(&self) {
+        self.used.fetch_add(1, SeqCst);
+    }
+
+    fn answered(&self) {
+        self.answered.fetch_add(1, SeqCst);
+    }
+
+    fn standing(&self) -> Standing {
+        *self.standing.borrow()
+    }
+
+    async fn changed(&self, seen: Standing) -> Standing {
+        let mut standing = self.standing.clone();
+        let changed = standing.wait_for(|standing| *standing != seen).await;
+        changed.map_or(Standing::Lost, |standing| *standing)
     }
 }
 
@@ -238,7 +308,14 @@ impl Door for Node {
                 pool_key: u64::from(port) << 32 | generation.0,
                 connector: Arc::new(Straight(address, self.connects.clone())),
             },
-            visit: Box::new(Visiting(count.clone())),
+            stay: Arc::new(Visiting {
+                in_flight: self.in_flight.clone(),
+                attached: self.attached.clone(),
+                stays: AtomicBool::new(visit == Visit::Attached),
+                standing: room.standing.subscribe(),
+                used: room.used.clone(),
+                answered: room.answered.clone(),
+            }),
         }))
     }
 }
@@ -265,6 +342,10 @@ async fn wake_what_is_asked(directory: Arc<LocalDirectory>, node: Arc<Node>) {
             if let Some(room) = node.rooms.lock().unwrap().get_mut(&row.workspace) {
                 room.generation = row.generation.0;
                 room.awake = true;
+                // Their connections came along, if there are any.
+                if *room.standing.borrow() == Standing::Still {
+                    room.standing.send_replace(Standing::Live);
+                }
             }
             let report = directory.report(&row.workspace, row.generation, State::Running);
             report.await.unwrap();

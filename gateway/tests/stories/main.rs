@@ -15,3 +15,4 @@ mod proxying;
 mod refusals;
 mod streams;
 mod waking;
+mod websockets;

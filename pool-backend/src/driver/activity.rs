@@ -22,6 +22,8 @@ pub(crate) struct Activity {
     used: AtomicU64,
     /// The same for people, in milliseconds of the Unix epoch.
     used_at: AtomicI64,
+    /// When the app said something by itself, in milliseconds from `since`.
+    said: AtomicU64,
     /// It is not idle before this, in milliseconds from `since`.
     extended_to: AtomicU64,
     /// A client that sends heartbeats is expected until then.
@@ -62,6 +64,7 @@ impl Activity {
         Self {
             since: now.checked_sub(idle).unwrap_or(now),
             used: AtomicU64::new(0),
+            said: AtomicU64::new(0),
             used_at: AtomicI64::new(0),
             extended_to: AtomicU64::new(0),
             heartbeat_to: AtomicU64::new(0),
@@ -92,6 +95,17 @@ impl Activity {
         let now = unix_millis(OffsetDateTime::now_utc());
         self.used_at.store(now, Ordering::Relaxed);
         self.used.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// The app said something to somebody who listens. No use: a ticker in a forgotten tab ticks on.
+    pub(crate) fn said_something(&self) {
+        self.said.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// How long the app has said nothing by itself.
+    pub(crate) fn silent(&self) -> Duration {
+        let said = self.said.load(Ordering::Relaxed);
+        Duration::from_millis(self.now().saturating_sub(said))
     }
 
     /// Somebody uses it, and will say so again after `interval`, or a little later.

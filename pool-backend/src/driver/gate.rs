@@ -11,7 +11,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use dashmap::DashMap;
 use fleet::door::Visit;
@@ -25,6 +25,7 @@ use crate::init_client::InitClient;
 /// See the module.
 pub(crate) struct Gate {
     pub(crate) generation: Generation,
+    pub(crate) connections: Connections,
     pub(crate) address: Ipv4Addr,
     /// How to talk to the container's init.
     pub(crate) init: InitClient,
@@ -37,6 +38,15 @@ pub(crate) struct Gate {
     count: Mutex<Count>,
     bell: Notify,
     outside: Mutex<Option<u32>>,
+}
+
+/// What becomes of connections in sleep.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Connections {
+    /// The first generation whose connections came along into this one.
+    pub(crate) since: Generation,
+    /// They come along into the next one.
+    pub(crate) kept: bool,
 }
 
 /// How an app is reached.
@@ -66,6 +76,15 @@ struct Count {
     attached: u32,
 }
 
+impl Count {
+    fn of(&mut self, visit: Visit) -> &mut u32 {
+        match visit {
+            Visit::InFlight => &mut self.in_flight,
+            Visit::Attached => &mut self.attached,
+        }
+    }
+}
+
 /// Who is inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Inside {
@@ -88,6 +107,7 @@ impl Gate {
     /// An open gate. `serial` must differ from every other gate's.
     pub(crate) fn open(
         generation: Generation,
+        connections: Connections,
         address: Ipv4Addr,
         init: InitClient,
         main_ports: Vec<u16>,
@@ -95,6 +115,7 @@ impl Gate {
     ) -> Arc<Self> {
         Arc::new(Self {
             generation,
+            connections,
             address,
             ports: Ports::new(init.clone(), main_ports),
             init,
@@ -122,14 +143,11 @@ impl Gate {
                 return Err(Refused::Shut);
             }
         }
-        match visit {
-            Visit::InFlight => count.in_flight += 1,
-            Visit::Attached => count.attached += 1,
-        }
+        *count.of(visit) += 1;
         drop(count);
         Ok(Pass {
             gate: Arc::clone(self),
-            visit,
+            attached: AtomicBool::new(visit == Visit::Attached),
         })
     }
 
@@ -202,6 +220,14 @@ impl Gate {
         *self.outside.lock()
     }
 
+    /// How many inside would lose their connections if it fell asleep.
+    pub(crate) fn would_lose(&self) -> u32 {
+        match self.connections.kept {
+            true => 0,
+            false => self.inside().attached,
+        }
+    }
+
     pub(crate) fn inside(&self) -> Inside {
         let count = self.count.lock();
         Inside {
@@ -241,16 +267,32 @@ impl Gate {
 /// Proof of having come through the gate; the visit ends on drop.
 pub(crate) struct Pass {
     gate: Arc<Gate>,
-    visit: Visit,
+    /// Written under the gate's lock.
+    attached: AtomicBool,
+}
+
+impl Pass {
+    pub(crate) fn visit(&self) -> Visit {
+        match self.attached.load(Ordering::Relaxed) {
+            true => Visit::Attached,
+            false => Visit::InFlight,
+        }
+    }
+
+    /// From here on it may outlive sleep.
+    pub(crate) fn attach(&self) {
+        let mut count = self.gate.count.lock();
+        if !self.attached.swap(true, Ordering::Relaxed) {
+            count.in_flight = count.in_flight.saturating_sub(1);
+            count.attached += 1;
+        }
+    }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
         let mut count = self.gate.count.lock();
-        let visits = match self.visit {
-            Visit::InFlight => &mut count.in_flight,
-            Visit::Attached => &mut count.attached,
-        };
+        let visits = count.of(self.visit());
         *visits = visits.saturating_sub(1);
     }
 }
@@ -278,7 +320,17 @@ mod tests {
     fn gate(serial: u64) -> Arc<Gate> {
         let address = Ipv4Addr::LOCALHOST;
         let init = InitClient::new((address, 9).into(), "token");
-        Gate::open(Generation(1), address, init, Vec::new(), serial)
+        Gate::open(
+            Generation(1),
+            Connections {
+                since: Generation(1),
+                kept: true,
+            },
+            address,
+            init,
+            Vec::new(),
+            serial,
+        )
     }
 
     #[test]
@@ -302,7 +354,11 @@ mod tests {
         let request = gate.enter(Visit::InFlight).ok().unwrap();
         assert_eq!(gate.shut(), Err(1));
         assert!(gate.is_open());
+        request.attach();
+        request.attach();
+        assert_eq!((gate.inside().in_flight, gate.inside().attached), (0, 2));
         drop(request);
+        assert_eq!(gate.inside().attached, 1);
         assert_eq!(gate.shut(), Ok(()));
         assert!(!gate.is_open() && !gate.is_knocked());
         drop(attached);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use fleet::directory::WakeCause;
-use fleet::door::Visit;
+use fleet::door::{Standing, Visit};
 use fleet::id::{ContainerId, Generation, OwnerId, ProjectId, Slug, TemplateName, WorkspaceId};
 use fleet::lifecycle::State;
 use fleet::record::{Claim, LifecycleSettings, Woken, WorkspaceRecord};
@@ -205,6 +205,25 @@ impl Handle {
     pub(crate) fn uptime(&self) -> Option<Duration> {
         let started = self.started.lock();
         started.map(|(_, since)| since.elapsed())
+    }
+
+    /// How connections stand that were opened to this generation.
+    pub(crate) fn standing(&self, opened: Generation) -> Standing {
+        match self.gate() {
+            Some(gate) if opened < gate.connections.since => Standing::Lost,
+            Some(gate) if gate.is_open() => Standing::Live,
+            // It stands still, or is about to be another's: what comes of it is not known yet.
+            Some(_) => Standing::Still,
+            None => match self.status.borrow().state {
+                State::Stopped | State::Starting | State::Failed | State::Deleted => Standing::Lost,
+                State::Running
+                | State::Freezing
+                | State::Frozen
+                | State::Hibernating
+                | State::Hibernated
+                | State::Waking => Standing::Still,
+            },
+        }
     }
 
     /// Through the gate, of this generation if one is named. A container that stands still is

@@ -80,8 +80,12 @@ impl Driver {
         if let Err(error) = self.step(Event::Woken) {
             tracing::error!(workspace = %self.handle.id(), %error, "woken all the same");
         }
-        let gate = new_gate(&self.engine, &self.record, init);
         let woken = self.record.woken.unwrap_or(Woken::Volume);
+        let kept = self.engine.launcher.runtime.sleep().keeps_connections;
+        if woken == Woken::Volume || !kept {
+            self.connections_since = self.record.generation;
+        }
+        let gate = new_gate(&self.engine, &self.record, self.connections_since, init);
         // First: whoever is served by it may look at once.
         self.account(Step::Wake, began, &Ok(()));
         self.woke(Outcome::Woken(woken));

@@ -34,6 +34,7 @@ fn facts() -> impl Strategy<Value = Facts> {
         often_none(3000),
         often_none(600),
         often_none(100),
+        seconds(7000),
     )
         .prop_map(
             |(
@@ -46,6 +47,7 @@ fn facts() -> impl Strategy<Value = Facts> {
                 extension_left,
                 heartbeat_left,
                 overdue_for,
+                silent,
             )| Facts {
                 frozen,
                 idle,
@@ -56,6 +58,7 @@ fn facts() -> impl Strategy<Value = Facts> {
                 extension_left,
                 heartbeat_left,
                 overdue_for,
+                silent,
                 outside: None,
             },
         )
@@ -161,7 +164,8 @@ proptest! {
     fn only_what_runs_quietly_is_frozen(settings in settings(), facts in facts()) {
         if decide(&settings, FREEZE, &facts) == Decision::Freeze {
             prop_assert!(!facts.frozen && !facts.busy && facts.attached == 0);
-            prop_assert!(facts.heartbeat_left.is_zero() && facts.idle >= FREEZE);
+            prop_assert!(facts.heartbeat_left.is_zero());
+            prop_assert!(facts.idle.min(facts.silent) >= FREEZE);
         }
     }
 }
