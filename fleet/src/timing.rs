@@ -134,8 +134,9 @@ pub const REFILL_COUNTED: Duration = Duration::from_secs(10);
 pub const POOL_LOOK: Duration = Duration::from_secs(2);
 /// What warm containers take is measured this often.
 pub const POOL_MEASURE: Duration = Duration::from_secs(10);
-/// A warm container that is claimed answers within this, or counts as dead.
-pub const WARM_ANSWER: Duration = Duration::from_secs(2);
+/// A warm container that is claimed answers within this, or counts as dead. One that is dead says so
+/// at once; this is for machines with much to do, which throwing containers away would not help.
+pub const WARM_ANSWER: Duration = Duration::from_secs(8);
 /// A refill lets starts that somebody waits for go first, but for no longer than this.
 pub const REFILL_YIELD: Duration = Duration::from_secs(2);
 /// A command that names no timeout.

@@ -22,12 +22,15 @@ use tokio::time::timeout;
 use crate::driver::turns::{AHEAD, Urgency};
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::init_client::InitClient;
+use crate::init_client::{InitClient, InitError};
 use crate::pool::room::Wish;
 use crate::pool::{Pool, PoolSize};
 use crate::provision;
 use crate::workspaces::PoolStatus;
 pub(crate) use sizer::{Room, Sizer};
+
+/// So many that do not answer are tried for a claim, before its workspace starts from nothing.
+const SILENT: usize = 2;
 
 /// A container that runs and belongs to nobody yet.
 pub(crate) struct Warm {
@@ -57,19 +60,45 @@ impl Shelf {
             engine.launcher.metrics.pools.came(&self.template, hit);
             self.came(hit);
         };
-        loop {
-            let Some(warm) = self.pool.lock().claim() else {
-                came(false);
-                return None;
+        for _ in 0..SILENT {
+            let Some(warm) = self.claim_one(engine).await else {
+                break;
             };
-            let id = engine.launcher.id_of(&warm.record);
-            let roused = engine.launcher.runtime.rouse(&id).is_ok();
-            if roused && let Ok(Ok(())) = timeout(timing::WARM_ANSWER, warm.init.ping()).await {
-                came(true);
-                return Some(warm);
+            match warm {
+                Ok(warm) => {
+                    came(true);
+                    return Some(warm);
+                }
+                Err(silent) => engine.scrap_later(silent.record),
             }
-            tracing::warn!(container = %warm.record.container, "a warm container is dead");
-            engine.scrap_later(warm.record);
+        }
+        came(false);
+        None
+    }
+
+    /// The next that is not dead, or one that says nothing at all.
+    async fn claim_one(&self, engine: &Arc<Engine>) -> Option<Result<Warm, Warm>> {
+        loop {
+            let warm = self.pool.lock().claim()?;
+            let id = engine.launcher.id_of(&warm.record);
+            let answer = match engine.launcher.runtime.rouse(&id) {
+                Ok(()) => timeout(timing::WARM_ANSWER, warm.init.ping()).await,
+                Err(error) => {
+                    tracing::debug!(container = %warm.record.container, %error, "not roused");
+                    Ok(Err(InitError::Protocol("it cannot be asked")))
+                }
+            };
+            match answer {
+                Ok(Ok(())) => return Some(Ok(warm)),
+                Err(_) | Ok(Err(InitError::TimedOut)) => {
+                    tracing::warn!(container = %warm.record.container, "a warm container is silent");
+                    return Some(Err(warm));
+                }
+                _ => {
+                    tracing::warn!(container = %warm.record.container, "a warm container is dead");
+                    engine.scrap_later(warm.record);
+                }
+            }
         }
     }
 
