@@ -238,7 +238,6 @@ impl Network {
     }
 
     /// Ends every connection from this machine to a container, but those to its init, at both ends.
-    /// Costs a fork.
     ///
     /// # Errors
     /// [`NetworkError::Refused`].
