@@ -1,15 +1,19 @@
 //! Who calls: put into the request by the server, which checked the key.
 
+mod usage;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::FromRequestParts;
 use fleet::id::{KeyId, OwnerId};
+use fleet::record::Rate;
 use http::StatusCode;
 use http::request::Parts;
 use time::OffsetDateTime;
 
 use crate::Problem;
+
+pub use usage::{Count, Counter, KeyUsage};
 
 /// The holder of a valid key.
 #[derive(Debug, Clone)]
@@ -19,51 +23,27 @@ pub struct Caller {
     /// The owner's name.
     pub owner_name: Arc<str>,
     /// The key used.
-    pub key: KeyId,
-    /// When that key was made.
-    pub key_created_at: OffsetDateTime,
+    pub key: Arc<KeyFacts>,
     /// May manage keys and owners.
     pub admin: bool,
     /// Counts of this key.
     pub usage: Arc<KeyUsage>,
+    /// Milliseconds that this owner's workspaces ran.
+    pub running_ms: Arc<Counter>,
 }
 
-/// What was done with a key since this process started.
-#[derive(Debug)]
-pub struct KeyUsage {
-    since: OffsetDateTime,
-    requests: AtomicU64,
-}
-
-impl KeyUsage {
-    /// Nothing yet.
-    pub fn new() -> Self {
-        Self {
-            since: OffsetDateTime::now_utc(),
-            requests: AtomicU64::new(0),
-        }
-    }
-
-    /// One more request.
-    pub fn count(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Requests so far.
-    pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    /// When counting began.
-    pub fn since(&self) -> OffsetDateTime {
-        self.since
-    }
-}
-
-impl Default for KeyUsage {
-    fn default() -> Self {
-        Self::new()
-    }
+/// What a key's holder may know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as in `KeyRecord`")]
+pub struct KeyFacts {
+    pub id: KeyId,
+    pub name: Option<String>,
+    pub created_at: OffsetDateTime,
+    pub expires_at: Option<OffsetDateTime>,
+    /// In words, resolved.
+    pub scopes: Vec<&'static str>,
+    /// Requests a second and at once; none: without a limit.
+    pub rate: Option<Rate>,
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {

@@ -8,17 +8,19 @@ mod multipart;
 mod raw;
 mod upload;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{StatusCode, header};
 use pool_backend::workspaces::{FileInfo as Found, FileKind, WriteOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::input::{Params, flag, permissions, required};
 use crate::stamp::Stamp;
@@ -30,31 +32,22 @@ use encoding::Encoding;
 /// Largest file that is answered as text in JSON.
 const TEXT_LIMIT: usize = 16 << 20;
 
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/api/v1/sdk/files/{project_id}", get(list).post(create))
-        .route(
-            "/api/v1/sdk/files/{project_id}/content",
-            get(read).put(update).delete(delete),
-        )
-        .route("/api/v1/sdk/files/{project_id}/directories", post(mkdir))
+pub(crate) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(read, update, delete))
+        .routes(routes!(mkdir))
 }
 
 /// Calls whose request body is a stream: their deadline is silence, not time.
-pub(crate) fn streaming_routes() -> Router<ApiState> {
-    Router::new()
-        .route(
-            "/api/v1/sdk/files/{project_id}/upload",
-            post(upload::upload),
-        )
-        .route(
-            "/api/v1/sdk/files/{project_id}/raw",
-            get(raw::get).put(raw::put),
-        )
+pub(crate) fn streaming_routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(upload::upload))
+        .routes(routes!(raw::get, raw::put))
 }
 
 /// FileInfo of the contract.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FileInfo {
     path: String,
     name: String,
@@ -96,7 +89,9 @@ impl From<Found> for FileInfo {
     }
 }
 
-#[derive(Deserialize)]
+/// What to write.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = CreateFile)]
 struct Create {
     path: String,
     content: Option<String>,
@@ -104,6 +99,9 @@ struct Create {
     permissions: Option<String>,
 }
 
+/// Write a text file
+#[utoipa::path(post, path = "/api/v1/sdk/files/{project_id}", tag = "files", params(("project_id" = String, Path)),
+    request_body = Create, responses((status = 200, body = FileInfo)))]
 async fn create(
     State(state): State<ApiState>,
     caller: Caller,
@@ -126,13 +124,19 @@ fn encoded(content: Option<String>, encoding: Option<&str>) -> Result<Bytes, Pro
     encoding.encode(content.unwrap_or_default())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ListQuery {
     path: Option<String>,
+    #[param(value_type = Option<bool>)]
     recursive: Option<String>,
+    #[param(value_type = Option<bool>)]
     include_hidden: Option<String>,
 }
 
+/// What is in a directory, or the one file that the path names
+#[utoipa::path(get, path = "/api/v1/sdk/files/{project_id}", tag = "files",
+    params(("project_id" = String, Path), ListQuery), responses((status = 200, body = Object)))]
 async fn list(
     State(state): State<ApiState>,
     caller: Caller,
@@ -158,13 +162,19 @@ async fn list(
     })))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ReadQuery {
+    #[param(required = true)]
     path: Option<String>,
     encoding: Option<String>,
+    #[param(value_type = Option<bool>)]
     binary: Option<String>,
 }
 
+/// Read a text file
+#[utoipa::path(get, path = "/api/v1/sdk/files/{project_id}/content", tag = "files",
+    params(("project_id" = String, Path), ReadQuery), responses((status = 200, body = Object)))]
 async fn read(
     State(state): State<ApiState>,
     caller: Caller,
@@ -211,19 +221,28 @@ async fn read(
     .into_response())
 }
 
-#[derive(Deserialize)]
+/// What to write.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = UpdateFile)]
 struct Update {
     path: Option<String>,
     content: Option<String>,
     encoding: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct PathQuery {
+    #[param(required = true)]
     path: Option<String>,
 }
 
-/// Writes whether or not the file is there: the SDK never sends its `create_if_missing`.
+/// Replace a text file
+///
+/// Whether or not it is there: the SDK never sends its `create_if_missing`.
+#[utoipa::path(put, path = "/api/v1/sdk/files/{project_id}/content", tag = "files",
+    params(("project_id" = String, Path), PathQuery), request_body = Update,
+    responses((status = 200, body = FileInfo)))]
 async fn update(
     State(state): State<ApiState>,
     caller: Caller,
@@ -240,6 +259,9 @@ async fn update(
     Ok(Json(info.into()))
 }
 
+/// Remove a file or directory
+#[utoipa::path(delete, path = "/api/v1/sdk/files/{project_id}/content", tag = "files",
+    params(("project_id" = String, Path), PathQuery), responses((status = 200, body = Object)))]
 async fn delete(
     State(state): State<ApiState>,
     caller: Caller,
@@ -252,13 +274,18 @@ async fn delete(
     Ok(Json(json!({ "path": path, "message": "deleted" })))
 }
 
-#[derive(Deserialize)]
+/// What to make.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = MakeDirectory)]
 struct Mkdir {
     path: String,
     parents: Option<bool>,
     permissions: Option<String>,
 }
 
+/// Make a directory
+#[utoipa::path(post, path = "/api/v1/sdk/files/{project_id}/directories", tag = "files", params(("project_id" = String, Path)),
+    request_body = Mkdir, responses((status = 200, body = FileInfo)))]
 async fn mkdir(
     State(state): State<ApiState>,
     caller: Caller,

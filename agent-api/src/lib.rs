@@ -10,11 +10,14 @@
 mod account;
 mod caller;
 mod containers;
+mod elsewhere;
 mod files;
 mod input;
-mod later;
+mod openapi;
 mod pools;
+mod previews;
 mod problem;
+mod sharing;
 mod stamp;
 mod streams;
 mod templates;
@@ -22,17 +25,19 @@ mod terminal;
 mod urls;
 mod workspaces;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use fleet::timing;
 use http::StatusCode;
 use pool_backend::Workspaces;
+use utoipa_axum::router::OpenApiRouter;
 
-pub use caller::{Caller, KeyUsage};
+pub use caller::{Caller, Count, Counter, KeyFacts, KeyUsage};
 pub use input::JsonBody;
+pub use openapi::described;
 pub use problem::Problem;
+pub use stamp::Stamp;
 pub use urls::PublicUrls;
 
 /// What handlers work with. Cheap to clone.
@@ -42,20 +47,24 @@ pub struct ApiState {
     pub workspaces: Workspaces,
     /// How the world reaches what runs here.
     pub public: std::sync::Arc<PublicUrls>,
+    /// Signs the tokens of share links.
+    pub share_key: std::sync::Arc<fleet::share::ShareKey>,
 }
 
 /// Every path of the API but `/health` and keys, which are the server's.
-pub fn router(state: ApiState) -> Router {
-    Router::new()
+pub fn router(state: ApiState) -> OpenApiRouter {
+    OpenApiRouter::new()
         .merge(workspaces::routes())
         .merge(files::routes())
         .merge(terminal::routes())
         .merge(containers::routes())
-        .merge(account::routes())
         .merge(pools::routes())
-        .merge(templates::routes())
+        .merge(templates::routes().into())
+        .merge(previews::routes())
+        .merge(sharing::routes())
+        .merge(account::routes())
         .route_layer(middleware::from_fn(deadline))
-        .merge(later::routes())
+        .merge(elsewhere::routes())
         .merge(files::streaming_routes())
         .with_state(state)
 }
@@ -78,6 +87,7 @@ async fn deadline(request: Request, next: Next) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::Router;
     use axum::body::Body;
     use axum::routing::get;
     use tower::ServiceExt as _;

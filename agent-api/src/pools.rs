@@ -1,18 +1,22 @@
 //! `/api/v1/pools`: how the warm containers of this node stand, for keys of the first owner.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use http::StatusCode;
 use pool_backend::workspaces::PoolStatus;
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::{ApiState, Caller, Problem};
 
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new().route("/api/v1/pools", get(pools))
+pub(crate) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(pools))
 }
 
+/// How the pools of warm containers stand
+#[utoipa::path(get, path = "/api/v1/pools", tag = "node",
+    responses((status = 200, body = Object)))]
 async fn pools(State(state): State<ApiState>, caller: Caller) -> Result<Json<Value>, Problem> {
     if !caller.admin {
         return Err(Problem::new(

@@ -21,6 +21,8 @@ pub struct Problem {
     detail: String,
     retry_after: Option<u32>,
     fields: Map<String, Value>,
+    /// In place of the text, where clients want an object.
+    shape: Option<Value>,
 }
 
 impl Problem {
@@ -40,6 +42,7 @@ impl Problem {
             detail,
             retry_after: retry.then_some(1),
             fields: Map::new(),
+            shape: None,
         }
     }
 
@@ -62,6 +65,20 @@ impl Problem {
     #[must_use]
     pub fn with(mut self, name: &str, value: Value) -> Self {
         self.fields.insert(name.to_owned(), value);
+        self
+    }
+
+    /// `detail` as an object, for the few clients that want one.
+    #[must_use]
+    pub fn detailed(mut self, detail: Value) -> Self {
+        self.shape = Some(detail);
+        self
+    }
+
+    /// Seconds after which the same call may succeed.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds.max(1));
         self
     }
 
@@ -88,7 +105,8 @@ impl Problem {
         };
         let (mut parts, _) = response.into_parts();
         let mut fields = problem.fields;
-        fields.insert("detail".to_owned(), Value::String(problem.detail));
+        let detail = problem.shape.unwrap_or(Value::String(problem.detail));
+        fields.insert("detail".to_owned(), detail);
         fields.insert("request_id".to_owned(), Value::from(request_id));
         let body = Value::Object(fields).to_string();
         parts.headers.remove(header::CONTENT_LENGTH);
@@ -129,6 +147,7 @@ fn status_of(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::Invalid | ErrorKind::WrongFileType => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::Forbidden => StatusCode::FORBIDDEN,
         ErrorKind::Conflict => StatusCode::CONFLICT,
         ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::TooMany => StatusCode::TOO_MANY_REQUESTS,
@@ -170,6 +189,7 @@ mod tests {
             (ErrorKind::NotFound, 404),
             (ErrorKind::Invalid, 422),
             (ErrorKind::Conflict, 409),
+            (ErrorKind::Forbidden, 403),
             (ErrorKind::WrongFileType, 422),
             (ErrorKind::TooLarge, 413),
             (ErrorKind::TooMany, 429),

@@ -3,13 +3,17 @@
 use serde::{Serialize, Serializer};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// A point in time as the wire shows it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Stamp(pub OffsetDateTime);
+pub struct Stamp(pub OffsetDateTime);
 
 impl Stamp {
-    pub(crate) fn now() -> Self {
+    /// This moment.
+    pub fn now() -> Self {
         Self(OffsetDateTime::now_utc())
     }
 }
@@ -25,6 +29,18 @@ impl Serialize for Stamp {
         serializer.serialize_str(&text)
     }
 }
+
+impl PartialSchema for Stamp {
+    fn schema() -> RefOr<Schema> {
+        let format = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(format))
+            .into()
+    }
+}
+
+impl ToSchema for Stamp {}
 
 #[cfg(test)]
 mod tests {

@@ -5,10 +5,9 @@ pub(crate) mod held;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use data_encoding::BASE64;
 use fleet::id::JobId;
 use init_protocol::JobStatus;
@@ -17,6 +16,9 @@ use pool_backend::init_client::Captured;
 use pool_backend::workspaces::{Command, Job};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::input::{Params, job_in_path, number, project, required, within};
 use crate::stamp::Stamp;
@@ -25,17 +27,17 @@ use crate::{ApiState, Caller, JsonBody, Problem};
 /// The SDK's default.
 const TIMEOUT_SECONDS: i64 = 30;
 
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/api/v1/sdk/terminal/execute", post(execute))
-        .route("/api/v1/sdk/terminal/background", post(background))
-        .route("/api/v1/sdk/terminal/jobs", get(jobs))
-        .route("/api/v1/sdk/terminal/jobs/{job_id}", get(job).delete(stop))
-        .route("/api/v1/sdk/terminal/jobs/{job_id}/output", get(output))
+pub(crate) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(execute))
+        .routes(routes!(background))
+        .routes(routes!(jobs))
+        .routes(routes!(job, stop))
+        .routes(routes!(output))
 }
 
 /// TerminalJob of the contract.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TerminalJob {
     job_id: String,
     project_id: String,
@@ -80,7 +82,7 @@ pub(crate) fn status_word(status: JobStatus) -> &'static str {
 }
 
 /// What `execute`, `background` and a container's `exec` have in common.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct RunBody {
     project_id: Option<String>,
     command: String,
@@ -112,6 +114,9 @@ impl RunBody {
     }
 }
 
+/// Run a shell line and wait for it
+#[utoipa::path(post, path = "/api/v1/sdk/terminal/execute", tag = "terminal",
+    request_body = RunBody, responses((status = 200, body = TerminalJob)))]
 async fn execute(
     State(state): State<ApiState>,
     caller: Caller,
@@ -141,6 +146,9 @@ async fn execute(
     .await
 }
 
+/// Start a shell line and leave it running
+#[utoipa::path(post, path = "/api/v1/sdk/terminal/background", tag = "terminal",
+    request_body = RunBody, responses((status = 200, body = TerminalJob)))]
 async fn background(
     State(state): State<ApiState>,
     caller: Caller,
@@ -161,12 +169,17 @@ fn project_of(workspace: &Workspace) -> String {
     workspace.summary().project.to_string()
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct JobQuery {
+    #[param(required = true)]
     project_id: Option<String>,
     status: Option<String>,
+    #[param(value_type = Option<u64>)]
     tail_lines: Option<String>,
+    #[param(value_type = Option<u64>)]
     stdout_from: Option<String>,
+    #[param(value_type = Option<u64>)]
     stderr_from: Option<String>,
 }
 
@@ -177,6 +190,9 @@ impl JobQuery {
     }
 }
 
+/// Jobs, oldest first, without their output
+#[utoipa::path(get, path = "/api/v1/sdk/terminal/jobs", tag = "terminal",
+    params(JobQuery), responses((status = 200, body = Object)))]
 async fn jobs(
     State(state): State<ApiState>,
     caller: Caller,
@@ -207,6 +223,9 @@ async fn jobs(
     })))
 }
 
+/// One job with its output
+#[utoipa::path(get, path = "/api/v1/sdk/terminal/jobs/{job_id}", tag = "terminal",
+    params(("job_id" = String, Path), JobQuery), responses((status = 200, body = TerminalJob)))]
 async fn job(
     State(state): State<ApiState>,
     caller: Caller,
@@ -218,6 +237,9 @@ async fn job(
     Ok(Json(TerminalJob::new(project_of(&workspace), job)))
 }
 
+/// A job's output
+#[utoipa::path(get, path = "/api/v1/sdk/terminal/jobs/{job_id}/output", tag = "terminal",
+    params(("job_id" = String, Path), JobQuery), responses((status = 200, body = Object)))]
 async fn output(
     State(state): State<ApiState>,
     caller: Caller,
@@ -288,6 +310,9 @@ fn tail(text: &str, lines: u64) -> &str {
     }
 }
 
+/// Stop a job
+#[utoipa::path(delete, path = "/api/v1/sdk/terminal/jobs/{job_id}", tag = "terminal",
+    params(("job_id" = String, Path), JobQuery), responses((status = 200, body = Object)))]
 async fn stop(
     State(state): State<ApiState>,
     caller: Caller,

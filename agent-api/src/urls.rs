@@ -20,23 +20,38 @@ pub struct PublicUrls {
 impl PublicUrls {
     /// Where a workspace's main port is shown.
     pub fn preview(&self, slug: &Slug) -> String {
+        self.preview_at(slug, None)
+    }
+
+    /// Where one of its ports is shown; none: the main one.
+    pub fn preview_at(&self, slug: &Slug, port: Option<u16>) -> String {
         let scheme = if self.https { "https" } else { "http" };
-        self.url(scheme, slug.as_str())
+        self.url(scheme, &label(slug, port))
     }
 
     /// The same for websockets.
     pub fn websocket(&self, slug: &Slug) -> String {
+        self.websocket_at(slug, None)
+    }
+
+    /// The same for websockets.
+    pub fn websocket_at(&self, slug: &Slug, port: Option<u16>) -> String {
         let scheme = if self.https { "wss" } else { "ws" };
-        self.url(scheme, slug.as_str())
+        self.url(scheme, &label(slug, port))
     }
 
     /// The warning-free twin on this machine.
     pub fn preview_http(&self, slug: &Slug) -> Option<String> {
-        let port = self.loopback_http_port?;
-        let host = format!("{slug}.{}", self.domain);
-        Some(match port {
+        self.preview_http_at(slug, None)
+    }
+
+    /// The warning-free twin of one port.
+    pub fn preview_http_at(&self, slug: &Slug, port: Option<u16>) -> Option<String> {
+        let outer = self.loopback_http_port?;
+        let host = format!("{}.{}", label(slug, port), self.domain);
+        Some(match outer {
             80 => format!("http://{host}"),
-            _ => format!("http://{host}:{port}"),
+            _ => format!("http://{host}:{outer}"),
         })
     }
 
@@ -53,6 +68,13 @@ impl PublicUrls {
         } else {
             format!("{scheme}://{label}.{}:{}", self.domain, self.port)
         }
+    }
+}
+
+fn label(slug: &Slug, port: Option<u16>) -> String {
+    match port {
+        Some(port) => format!("{port}--{slug}"),
+        None => slug.to_string(),
     }
 }
 
@@ -80,6 +102,10 @@ mod tests {
         assert_eq!(
             urls.preview_http(&slug).unwrap(),
             "http://workspace-abcdefghij.fleeks.localhost:8080"
+        );
+        assert_eq!(
+            urls.preview_at(&slug, Some(3000)),
+            "https://3000--workspace-abcdefghij.fleeks.localhost:8443"
         );
         urls.port = 443;
         urls.loopback_http_port = None;

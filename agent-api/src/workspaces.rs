@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use axum::Json;
 use axum::extract::{Path, State};
-use axum::routing::get;
-use axum::{Json, Router};
 use fleet::id::TemplateName;
 use fleet::lifecycle::{ApiStatus, State as Life};
 use pool_backend::template::language::Version;
@@ -12,43 +11,44 @@ use pool_backend::workspaces::Summary;
 use pool_backend::{ErrorKind, Workspace};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::caller::detached;
-use crate::containers::{CpuAndMemory, resource_limits};
+use crate::containers::{Sample, resource_limits};
 use crate::input::{Params, number, project, project_in_path};
 use crate::stamp::Stamp;
 use crate::{ApiState, Caller, JsonBody, Problem, PublicUrls};
 
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/api/v1/sdk/workspaces", get(list).post(create))
-        .route(
-            "/api/v1/sdk/workspaces/{project_id}",
-            get(show).delete(delete),
-        )
-        .route("/api/v1/sdk/workspaces/{project_id}/health", get(health))
-        .route(
-            "/api/v1/sdk/workspaces/{project_id}/preview-url",
-            get(preview_url),
-        )
+pub(crate) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(show, delete))
+        .routes(routes!(health))
+        .routes(routes!(preview_url))
 }
 
 /// WorkspaceInfo of the contract.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct WorkspaceInfo {
     project_id: String,
     container_id: String,
     template: String,
+    /// `ready`, `starting` or `stopped`.
+    #[schema(value_type = String)]
     status: ApiStatus,
     created_at: Stamp,
     languages: Vec<String>,
     language_versions: BTreeMap<String, String>,
+    #[schema(value_type = BTreeMap<String, String>)]
     resource_limits: BTreeMap<&'static str, String>,
     preview_url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     preview_url_http: Option<String>,
     websocket_url: String,
     db_project_id: u32,
+    #[schema(value_type = String)]
     lifecycle_state: Life,
     last_activity_at: Stamp,
 }
@@ -85,13 +85,20 @@ pub(crate) fn find(state: &ApiState, caller: &Caller, text: &str) -> Result<Work
     Ok(state.workspaces.get(&caller.owner, &project)?)
 }
 
-#[derive(Deserialize)]
+/// What to make.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = CreateWorkspace)]
 struct Create {
     project_id: String,
     template: Option<String>,
+    /// Refused: a template's versions are fixed.
+    #[schema(value_type = Option<Object>)]
     pinned_versions: Option<BTreeMap<String, Value>>,
 }
 
+/// Make a workspace, or get the one that is there
+#[utoipa::path(post, path = "/api/v1/sdk/workspaces", tag = "workspaces",
+    request_body = Create, responses((status = 200, body = WorkspaceInfo)))]
 async fn create(
     State(state): State<ApiState>,
     caller: Caller,
@@ -139,13 +146,19 @@ pub(crate) fn template(state: &ApiState, text: &str) -> Result<TemplateName, Pro
     })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ListQuery {
+    #[param(value_type = Option<u64>)]
     page: Option<String>,
+    #[param(value_type = Option<u64>)]
     page_size: Option<String>,
     status_filter: Option<String>,
 }
 
+/// Workspaces, oldest first
+#[utoipa::path(get, path = "/api/v1/sdk/workspaces", tag = "workspaces",
+    params(ListQuery), responses((status = 200, body = Object)))]
 async fn list(
     State(state): State<ApiState>,
     caller: Caller,
@@ -187,6 +200,9 @@ fn status_filter(text: &str) -> Result<ApiStatus, Problem> {
     }
 }
 
+/// One workspace
+#[utoipa::path(get, path = "/api/v1/sdk/workspaces/{project_id}", tag = "workspaces",
+    params(("project_id" = String, Path)), responses((status = 200, body = WorkspaceInfo)))]
 async fn show(
     State(state): State<ApiState>,
     caller: Caller,
@@ -199,6 +215,9 @@ async fn show(
     )))
 }
 
+/// Delete a workspace with all its files
+#[utoipa::path(delete, path = "/api/v1/sdk/workspaces/{project_id}", tag = "workspaces",
+    params(("project_id" = String, Path)), responses((status = 200, body = Object)))]
 async fn delete(
     State(state): State<ApiState>,
     caller: Caller,
@@ -212,6 +231,9 @@ async fn delete(
     ))
 }
 
+/// How a workspace stands
+#[utoipa::path(get, path = "/api/v1/sdk/workspaces/{project_id}/health", tag = "workspaces",
+    params(("project_id" = String, Path)), responses((status = 200, body = Object)))]
 async fn health(
     State(state): State<ApiState>,
     caller: Caller,
@@ -222,7 +244,7 @@ async fn health(
     let status = summary.state.api_status();
     let mut container = json!({ "id": summary.container, "status": status });
     if status == ApiStatus::Ready {
-        match CpuAndMemory::sample(&workspace).await {
+        match Sample::take(&workspace).await {
             Ok(used) => {
                 container["cpu_percent"] = json!(used.cpu_percent);
                 container["memory"] = json!(format!("{:.1} MiB", used.memory_mb));
@@ -253,6 +275,9 @@ pub(crate) fn uptime_seconds(summary: &Summary) -> i64 {
     started.map_or(0, |at| (Stamp::now().0 - at).whole_seconds().max(0))
 }
 
+/// Where a workspace shows its apps
+#[utoipa::path(get, path = "/api/v1/sdk/workspaces/{project_id}/preview-url", tag = "workspaces",
+    params(("project_id" = String, Path)), responses((status = 200, body = PreviewUrl)))]
 async fn preview_url(
     State(state): State<ApiState>,
     caller: Caller,
@@ -263,13 +288,14 @@ async fn preview_url(
 }
 
 /// PreviewURLInfo of the contract.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct PreviewUrl {
     project_id: String,
     preview_url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     preview_url_http: Option<String>,
     websocket_url: String,
+    #[schema(value_type = String)]
     status: ApiStatus,
     container_id: String,
 }
@@ -338,6 +364,8 @@ mod tests {
             "preview_url_http": "http://workspace-abcdefghij.fleeks.localhost:8080",
             "websocket_url": "wss://workspace-abcdefghij.fleeks.localhost:8443",
             "db_project_id": 7,
+            "lifecycle_state": "frozen",
+            "last_activity_at": "1970-01-01T00:00:00Z",
         });
         assert_eq!(info, expected);
     }

@@ -13,6 +13,7 @@ use fleet::directory::Directory;
 use fleet::directory::local::LocalDirectory;
 use fleet::instance::DataDir;
 use fleet::record::RecordStore;
+use fleet::share::ShareKey;
 use fleet::timing;
 use gateway::{Admin, Gateway, GatewayConfig};
 use pool_backend::config::{NodeConfig, RuntimeChoice};
@@ -104,11 +105,13 @@ async fn run_edge(
 ) -> anyhow::Result<ExitCode> {
     refuse_strangers_on_runc(config, node.runtime() == RuntimeKind::Runc)?;
     let socket = config.data_dir.join("run").join("node.sock");
+    let share_key = Arc::new(ShareKey::open(&config.data_dir).context("share-key")?);
     let parts = gateway::Parts {
         directory,
         door: node.door(),
         tls: certificates.server_config()?,
         api_socket: socket.clone(),
+        share_key: Arc::clone(&share_key),
     };
     let gateway = Gateway::bind(gateway_config(config), parts).await?;
     let admin = match config.admin {
@@ -128,6 +131,7 @@ async fn run_edge(
             workspaces: node.workspaces(),
             records: RecordStore::open(&config.data_dir)?,
             ready: ready.clone(),
+            share_key,
             public: PublicUrls {
                 domain: config.domain.clone(),
                 https: true,

@@ -8,6 +8,8 @@
 pub mod conformance;
 pub mod local;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use time::OffsetDateTime;
 use tokio::sync::broadcast;
@@ -16,6 +18,7 @@ use crate::id::{
     ContainerId, Generation, NodeId, OwnerId, ProjectId, Slug, TemplateName, WorkspaceId,
 };
 use crate::lifecycle::State;
+use crate::record::Private;
 
 /// What the directory knows of a workspace. Rebuilt from records at any time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub struct Row {
     pub generation: Generation,
     /// Whether a request may wake it.
     pub auto_wake: bool,
+    /// Who may see it; none: everybody.
+    pub private: Option<Arc<Private>>,
     pub created_at: OffsetDateTime,
 }
 
@@ -45,6 +50,7 @@ pub struct Route {
     pub state: State,
     pub generation: Generation,
     pub auto_wake: bool,
+    pub private: Option<Arc<Private>>,
 }
 
 impl From<&Row> for Route {
@@ -55,6 +61,7 @@ impl From<&Row> for Route {
             state: row.state,
             generation: row.generation,
             auto_wake: row.auto_wake,
+            private: row.private.clone(),
         }
     }
 }
@@ -188,6 +195,16 @@ pub trait Directory: Send + Sync + 'static {
         &self,
         workspace: &WorkspaceId,
         auto_wake: bool,
+    ) -> Result<(), DirectoryError>;
+
+    /// Sets who may see it; none: everybody.
+    ///
+    /// # Errors
+    /// `Absent`, `Unavailable`.
+    async fn set_private(
+        &self,
+        workspace: &WorkspaceId,
+        private: Option<Arc<Private>>,
     ) -> Result<(), DirectoryError>;
 
     /// Forgets a deleted workspace; its slug is never given out again because slugs are random.

@@ -130,6 +130,14 @@ minted_id!(
     JobId, "job id", "job_", 16
 );
 minted_id!(
+    /// An app that a workspace shows; the API calls it a preview session.
+    PreviewId, "session id", "prv_", 16
+);
+minted_id!(
+    /// A share link. Not a secret: its token is.
+    LinkId, "link id", "shr_", 16
+);
+minted_id!(
     /// The id of a data dir: prefixes every netns, veth, cgroup, nft table and OCI id of ours.
     /// Short, because an interface name has 15 bytes.
     InstanceId, "instance id", "f", 6

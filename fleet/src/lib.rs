@@ -10,4 +10,5 @@ pub mod id;
 pub mod instance;
 pub mod lifecycle;
 pub mod record;
+pub mod share;
 pub mod timing;

@@ -9,8 +9,10 @@
 //! Must never happen here: a record changed in place, or an acknowledgement before the rename.
 
 mod removal;
+mod showing;
 mod store;
 
+pub use showing::{PreviewRecord, Private, ShareLink, Showing, Visibility};
 pub use store::{Damaged, RecordError, RecordStore};
 
 use std::net::Ipv4Addr;
@@ -59,6 +61,9 @@ pub struct WorkspaceRecord {
     /// When it was used; written now and then, not with each use.
     #[serde(default)]
     pub activity: Option<ActivityRecord>,
+    /// What it shows, and to whom.
+    #[serde(default)]
+    pub showing: Showing,
     /// Deleted: the volume is being removed; finish that on start.
     #[serde(default)]
     pub deleted: bool,
@@ -159,6 +164,18 @@ pub enum IdleAction {
     KeepAlive,
 }
 
+/// What an owner may have; none: as much as there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Quota {
+    /// Workspaces.
+    pub workspaces: Option<u32>,
+    /// Those that run, or stand still in memory.
+    pub running: Option<u32>,
+    /// Disk space of all volumes together.
+    pub disk_mib: Option<u64>,
+}
+
 /// An owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnerRecord {
@@ -169,6 +186,9 @@ pub struct OwnerRecord {
     /// When it was made.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
+    /// What it may have.
+    #[serde(default)]
+    pub quota: Quota,
 }
 
 /// An API key; its secret is stored only as a hash.
@@ -185,4 +205,39 @@ pub struct KeyRecord {
     pub created_at: OffsetDateTime,
     /// Revoked keys stay, so that their use is told from a typing error in logs.
     pub revoked: bool,
+    /// For people.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// What may be done with it; none: all that its owner may do.
+    #[serde(default)]
+    pub scopes: Option<Vec<Scope>>,
+    /// How often; none: as its owner's keys are by default.
+    #[serde(default)]
+    pub rate: Option<Rate>,
+    /// When it ends by itself.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// What a key is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Look at workspaces, files, jobs and previews.
+    Read,
+    /// Make, change and delete workspaces and files; put to sleep, wake, share.
+    Write,
+    /// Run commands and apps.
+    Exec,
+    /// List, make and revoke keys of its owner.
+    Keys,
+}
+
+/// How often a key may be used: a bucket that fills at `per_second` and holds `burst`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Requests a second.
+    pub per_second: u32,
+    /// Requests at once after a pause.
+    pub burst: u32,
 }

@@ -146,6 +146,16 @@ pub const EXECUTE_DEFAULT: Duration = Duration::from_secs(30);
 pub const PARTING: Duration = Duration::from_millis(300);
 /// Between two looks meanwhile.
 pub const PARTING_LOOK: Duration = Duration::from_millis(5);
+/// An app that was started may take this long until it listens.
+pub const PREVIEW_START: Duration = Duration::from_secs(60);
+/// For an app to answer when it is asked for its health.
+pub const PREVIEW_HEALTH: Duration = Duration::from_secs(5);
+/// An owner's disk is not measured again within this.
+pub const QUOTA_FRESH: Duration = Duration::from_secs(30);
+/// Unless somebody would be refused.
+pub const QUOTA_AGAIN: Duration = Duration::from_millis(500);
+/// Counts of what keys and owners did are written down this often.
+pub const USAGE_SAVE: Duration = Duration::from_secs(30);
 /// Orphans are looked for this often.
 pub const RECONCILE: Duration = Duration::from_secs(60);
 /// Nobody used a workspace for this long and it computes nothing: its processes are frozen.
@@ -219,6 +229,8 @@ const _: () = {
     assert!(shorter(HOLDING_PAGE_AFTER, WAKE_DEADLINE));
     assert!(shorter(CONNECT, WAKE_DEADLINE));
     assert!(shorter(SUSPICION, CONNECT));
+    assert!(shorter(QUOTA_AGAIN, QUOTA_FRESH));
+    assert!(shorter(PREVIEW_HEALTH, API_DEADLINE));
     assert!(shorter(PORTS_FRESH, PORTS_STALE));
     assert!(shorter(START_LOOK, INIT_READY));
     assert!(shorter(DRAIN_LOOK, DRAIN));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use fleet::directory::Directory;
 use fleet::door::Door;
+use fleet::share::ShareKey;
 
 /// Settings of one gateway.
 #[derive(Debug, Clone)]
@@ -83,6 +84,8 @@ pub struct Parts {
     pub tls: Arc<rustls::ServerConfig>,
     /// Where the node's HTTP listener (API, embeds) answers: the very path that it is bound to.
     pub api_socket: PathBuf,
+    /// Checks the tokens of share links.
+    pub share_key: Arc<ShareKey>,
 }
 
 impl std::fmt::Debug for Parts {

@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fleet::door::{Guard, PortChoice, Visit};
 use fleet::id::Slug;
+use fleet::share::ShareKey;
 use fleet::timing::{BODY_GRACE, BODY_SILENCE};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
@@ -31,6 +32,7 @@ use crate::metrics::{Attached, Metrics};
 use crate::peer;
 use crate::reach::{Entered, Reach, Wish};
 use crate::refusal::{Format, Kind, Refusal};
+use crate::share::{self, Place, Shown};
 
 /// A request body slower than this on average, after its grace, is cut off: bytes per second.
 const BODY_MIN_RATE: u64 = 128;
@@ -44,6 +46,8 @@ pub(crate) struct Edge {
     pub reach: Arc<Reach>,
     /// Into the node's HTTP listener.
     pub api_socket: PathBuf,
+    /// Checks the tokens of share links.
+    pub share_key: Arc<ShareKey>,
     /// Where connections to apps really go.
     pub detours: Arc<peer::Detours>,
     /// Counters.
@@ -61,6 +65,8 @@ pub(crate) struct Ctx {
     pub tls: bool,
     pub client: Option<IpAddr>,
     pub visit: Visit,
+    /// Tokens of share links.
+    pub shown: Shown,
     pub format: Format,
     /// A person's navigation may get the holding page.
     pub navigation: bool,
@@ -92,12 +98,15 @@ impl Edge {
             return Ok(Box::new(peer::api(&self.api_socket, ctx.visit)?));
         };
         let link = self.link(slug, &ctx.host);
+        let place = Place { slug, port: *port };
+        let shown = || share::links(&self.share_key, place, &ctx.shown.tokens);
         let wish = Wish {
             slug,
             port: port.map_or(PortChoice::Main, PortChoice::Number),
             visit: ctx.visit,
             holding_page_since: ctx.navigation.then(|| ctx.account.started()),
             link: &link,
+            shown: &shown,
         };
         let Entered { guard } = self.reach.enter(&wish).await?;
         let failure = &ctx.connect_failure;
@@ -110,6 +119,23 @@ impl Edge {
         ctx.thread = hanging;
         ctx.guard = Some(guard);
         Ok(Box::new(peer))
+    }
+
+    /// What whoever opened a share link is told. Wakes nothing.
+    async fn redeem(&self, ctx: &Ctx, method: &Method, link: &(String, String)) -> Refusal {
+        let Some(Target::Preview { slug, port }) = &ctx.target else {
+            return Refusal::new(Kind::NotFound, "Nothing has this address.");
+        };
+        if *method != Method::GET && *method != Method::HEAD {
+            return Refusal::new(Kind::Private, "A share link is opened with GET.");
+        }
+        let route = match self.reach.fresh(slug).await {
+            Ok(route) => route,
+            Err(refusal) => return refusal,
+        };
+        let place = Place { slug, port: *port };
+        let at = (ctx.tls, ctx.host.as_str());
+        share::redeem(&self.share_key, place, route.private.as_deref(), link, at)
     }
 
     /// Makes addresses of a workspace's other ports, at the outer port that the visitor used.
@@ -146,6 +172,7 @@ impl ProxyHttp for Edge {
             tls: false,
             client: None,
             visit: Visit::InFlight,
+            shown: Shown::default(),
             format: Format::Json,
             navigation: false,
             body_started: None,
@@ -173,7 +200,11 @@ impl ProxyHttp for Edge {
 
     /// Gets in here rather than in `upstream_peer`: after a refusal there, pingora gives the
     /// connection up.
-    async fn request_filter(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        if let Some(link) = ctx.shown.link.take() {
+            let told = self.redeem(ctx, &session.req_header().method, &link).await;
+            return ctx.refuse(told);
+        }
         match self.enter(ctx).await {
             Ok(peer) => {
                 ctx.peer = Some(peer);

@@ -110,7 +110,7 @@ fn scrub_cookies(req: &mut RequestHeader) -> Result<()> {
     }
 }
 
-fn cookies(field: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn cookies(field: &[u8]) -> impl Iterator<Item = &[u8]> {
     field
         .split(|byte| *byte == b';')
         .map(<[u8]>::trim_ascii)

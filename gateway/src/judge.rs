@@ -17,6 +17,7 @@ use crate::forward;
 use crate::head;
 use crate::metrics::{self, Attached};
 use crate::refusal::{Format, Kind, Refusal};
+use crate::share::Shown;
 use crate::upgrade::Visitor;
 
 type Judged<T> = std::result::Result<T, Refusal>;
@@ -112,6 +113,8 @@ impl Edge {
             Target::Preview { slug, .. } => {
                 ctx.account.kind = metrics::Target::Preview;
                 slug.as_str().clone_into(&mut ctx.account.target);
+                let path = req.uri.path_and_query().map_or("/", |path| path.as_str());
+                ctx.shown = Shown::of(&req.headers, path, &ctx.host, &self.share_key);
             }
             Target::Api => {
                 ctx.account.kind = metrics::Target::Api;

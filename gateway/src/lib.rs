@@ -10,6 +10,7 @@
 //! | `classify` | `Host` → preview, API, embed, nothing. Pure |
 //! | `reach` | `routes` (cached slugs) → `wake` (single flight) → door |
 //! | `peer` | upstreams, with every timeout set and one pool per container generation |
+//! | `share` | who may see a private workspace: tokens of share links, cookies. Pure |
 //! | `forward` | header fields: who the visitor is, cookies |
 //! | `refusal` | the only map from what went wrong to what a visitor is told; `page` is its HTML |
 //! | `tell` | errors of pingora and of connects, told to the visitor |
@@ -43,6 +44,7 @@ mod peer;
 mod reach;
 mod refusal;
 mod routes;
+mod share;
 mod tell;
 mod upgrade;
 mod wake;
@@ -176,6 +178,7 @@ fn host(mut config: GatewayConfig, parts: Parts) -> Host {
         config,
         reach: Arc::clone(&reach),
         api_socket: parts.api_socket,
+        share_key: parts.share_key,
         detours: Arc::default(),
         metrics: Arc::clone(&metrics),
     };

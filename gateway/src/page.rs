@@ -90,6 +90,8 @@ fn title(kind: Kind) -> &'static str {
         Kind::NotListening => "No app on this port",
         Kind::AppFailed => "The app broke off",
         Kind::AppTimeout => "The app does not answer",
+        Kind::Private => "This preview is private",
+        Kind::Shared => "Shared with you",
         Kind::Asleep => "This workspace is asleep",
         Kind::Waking => "Waking the workspace",
         Kind::WakeTimeout | Kind::WakeFailed => "The workspace did not wake",

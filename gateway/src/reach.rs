@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fleet::directory::Route;
 use fleet::door::{Admission, Door, Guard, PortChoice, Visit};
-use fleet::id::{Slug, WorkspaceId};
+use fleet::id::{LinkId, Slug, WorkspaceId};
 use fleet::lifecycle::State;
 use fleet::timing::{DISAGREEMENT, HOLDING_PAGE_AFTER, WAKE_DEADLINE};
 use tokio::time::Instant;
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::metrics::Metrics;
 use crate::refusal::{Kind, Refusal};
 use crate::routes::Routes;
+use crate::share;
 use crate::wake::{WakeError, Wakes};
 
 /// A stale route is looked up again this often before the visitor is turned away.
@@ -31,6 +32,8 @@ pub(crate) struct Wish<'a> {
     pub holding_page_since: Option<Instant>,
     /// The address of another port, for links.
     pub link: &'a (dyn Fn(u16) -> String + Sync),
+    /// The share links that the visitor came by, found out when that matters.
+    pub shown: &'a (dyn Fn() -> Vec<LinkId> + Sync),
 }
 
 /// Let in.
@@ -80,7 +83,10 @@ impl Reach {
                 tokio::time::sleep(DISAGREEMENT * attempt).await;
             }
             let route = self.routes.get(wish.slug).await?;
-            let route = route.ok_or_else(Refusal::no_workspace)?;
+            let mut route = route.ok_or_else(Refusal::no_workspace)?;
+            if route.private.is_some() {
+                route = self.may_enter(wish, route).await?;
+            }
             if !may_be_open(route.state) {
                 self.wake(wish, &route).await?;
                 continue;
@@ -112,6 +118,31 @@ impl Reach {
         let told = woken.as_ref().err().map(|refusal| refusal.kind);
         self.metrics.waited(wish.visit, began, told);
         woken
+    }
+
+    /// Before anything is woken: whether the visitor's share links open a private workspace. One
+    /// that was made a moment ago may not have reached our cache.
+    async fn may_enter(&self, wish: &Wish<'_>, route: Route) -> Result<Route, Refusal> {
+        let shown = (wish.shown)();
+        let opens = |route: &Route| {
+            let private = route.private.as_deref();
+            private.is_none_or(|private| share::opens(private, &shown))
+        };
+        if opens(&route) {
+            return Ok(route);
+        }
+        if shown.is_empty() {
+            return Err(Refusal::private());
+        }
+        let fresh = self.fresh(wish.slug).await?;
+        opens(&fresh).then_some(fresh).ok_or_else(Refusal::private)
+    }
+
+    /// As the directory has it now.
+    pub async fn fresh(&self, slug: &Slug) -> Result<Route, Refusal> {
+        self.routes.forget(slug);
+        let route = self.routes.get(slug).await?;
+        route.ok_or_else(Refusal::no_workspace)
     }
 
     /// Waits for the wake; the new route is then known.

@@ -40,6 +40,10 @@ pub(crate) enum Kind {
     AppFailed,
     /// The app is silent.
     AppTimeout,
+    /// Only for who came by a share link.
+    Private,
+    /// Came by a share link: goes on without its token. Not an error.
+    Shared,
     /// Asleep, and requests may not wake it.
     Asleep,
     /// It wakes; the page continues by itself.
@@ -60,7 +64,9 @@ impl Kind {
     /// Its HTTP status.
     pub fn status(self) -> u16 {
         match self {
+            Self::Shared => 302,
             Self::BadRequest => 400,
+            Self::Private => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::HeadTimeout | Self::BodyTooSlow => 408,
@@ -95,6 +101,8 @@ impl Kind {
             Self::NotListening => "not_listening",
             Self::AppFailed => "app_failed",
             Self::AppTimeout => "app_timeout",
+            Self::Private => "private",
+            Self::Shared => "shared",
             Self::Asleep => "asleep",
             Self::Waking => "waking",
             Self::WakeTimeout => "wake_timeout",
@@ -140,6 +148,8 @@ pub(crate) struct Refusal {
     pub detail: String,
     /// Links for a person: (text, address).
     pub links: Vec<(String, String)>,
+    /// Further header fields.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl Refusal {
@@ -149,7 +159,16 @@ impl Refusal {
             kind,
             detail: detail.into(),
             links: Vec::new(),
+            headers: Vec::new(),
         }
+    }
+
+    /// Not without a share link.
+    pub fn private() -> Self {
+        Self::new(
+            Kind::Private,
+            "This preview is private. Open it with a share link from its owner.",
+        )
     }
 
     /// No workspace has this address.
@@ -181,6 +200,7 @@ impl Refusal {
                 .iter()
                 .map(|port| (format!("Port {port}"), link(*port)))
                 .collect(),
+            headers: Vec::new(),
         }
     }
 
@@ -208,6 +228,10 @@ impl Refusal {
         if format == Format::Html {
             headers.push(("content-security-policy", page::POLICY.to_owned()));
             headers.push(("x-content-type-options", "nosniff".to_owned()));
+            headers.push(("referrer-policy", "no-referrer".to_owned()));
+        }
+        headers.extend(self.headers.iter().cloned());
+        if self.kind == Kind::Shared && format == Format::Json {
             headers.push(("referrer-policy", "no-referrer".to_owned()));
         }
         if let Some(seconds) = self.kind.retry_after() {

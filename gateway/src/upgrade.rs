@@ -26,6 +26,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf as _, Bytes, BytesMut};
 use fleet::door::{ConnectError, Guard, PortChoice, Visit};
 use fleet::id::Slug;
+use fleet::share::ShareKey;
 use fleet::timing::{CONNECT, RESPONSE_HEADERS, UPGRADE};
 use http::header::{CONNECTION, SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING, UPGRADE as UPGRADE_TO};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -50,6 +51,7 @@ use crate::forward::{self, Client};
 use crate::metrics::Attached;
 use crate::reach::{Entered, Reach, Wish};
 use crate::refusal::{Kind, Refusal};
+use crate::share::{self, Place};
 
 use beat::Beats;
 use pump::{Line, Pump};
@@ -167,17 +169,27 @@ pub(crate) struct Waker {
     reach: Arc<Reach>,
     slug: Slug,
     port: u16,
+    /// What the visitor came by: a link may have been revoked since.
+    named: Option<u16>,
+    tokens: Vec<String>,
+    share_key: Arc<ShareKey>,
 }
 
 impl Waker {
     /// Returns when it is awake; with a guard that keeps it so, if it still listens there.
     pub async fn wake(&self) -> Result<Option<Guard>, Refusal> {
+        let place = Place {
+            slug: &self.slug,
+            port: self.named,
+        };
+        let shown = || share::links(&self.share_key, place, &self.tokens);
         let wish = Wish {
             slug: &self.slug,
             port: PortChoice::Number(self.port),
             visit: Visit::InFlight,
             holding_page_since: None,
             link: &|_| String::new(),
+            shown: &shown,
         };
         match self.reach.enter(&wish).await {
             Ok(entered) => Ok(Some(entered.guard)),
@@ -213,12 +225,15 @@ async fn answer(
     let protocol = protocol.and_then(|protocol| protocol.to_str().ok());
     let beats = websocket.then(|| Beats::of(&ctx.path, protocol));
     let waker = match (&ctx.target, &ctx.guard) {
-        (Some(Target::Preview { slug, .. }), Some(guard)) => {
+        (Some(Target::Preview { slug, port }), Some(guard)) => {
             guard.stay.attach();
             Some(Waker {
                 reach: Arc::clone(&host.reach),
                 slug: slug.clone(),
                 port: guard.port,
+                named: *port,
+                tokens: ctx.shown.tokens.clone(),
+                share_key: Arc::clone(&host.edge.share_key),
             })
         }
         _ => None,
@@ -309,7 +324,16 @@ async fn connect(edge: &Edge, ctx: &mut Ctx) -> Result<Box<dyn Line>, Refusal> {
             Ok(Err(_)) | Err(_) => Err(Refusal::no_api()),
         };
     };
+    if ctx.shown.link.is_some() {
+        return Err(Refusal::new(
+            Kind::Private,
+            "A share link is opened by itself.",
+        ));
+    }
     let link = edge.link(&slug, &ctx.host);
+    let place = Place { slug: &slug, port };
+    let tokens = ctx.shown.tokens.clone();
+    let shown = || share::links(&edge.share_key, place, &tokens);
     let wish = Wish {
         slug: &slug,
         port: port.map_or(PortChoice::Main, PortChoice::Number),
@@ -317,6 +341,7 @@ async fn connect(edge: &Edge, ctx: &mut Ctx) -> Result<Box<dyn Line>, Refusal> {
         visit: Visit::InFlight,
         holding_page_since: None,
         link: &link,
+        shown: &shown,
     };
     for _ in 0..TRIES {
         let Entered { guard } = edge.reach.enter(&wish).await?;

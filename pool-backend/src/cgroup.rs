@@ -6,6 +6,7 @@
 //!
 //! Must never happen here: a cgroup outside `/fleeks/<instance>` changed.
 
+mod disk;
 mod freezer;
 mod layout;
 
@@ -16,7 +17,7 @@ use fleet::id::InstanceId;
 use fleet::timing;
 
 use crate::config::Limits;
-use crate::runtime::Usage;
+use crate::runtime::{Traffic, Usage};
 use freezer::Freezer;
 pub use layout::{Capabilities, Layout, Version};
 
@@ -141,7 +142,8 @@ impl Cgroups {
         for directory in [unified, &top, &ours] {
             for (controller, version, _) in self.layout.controllers() {
                 // Version 2 counts CPU time and freezes without a controller.
-                if version == Version::Two && matches!(controller, "cpu" | "memory" | "pids") {
+                if version == Version::Two && matches!(controller, "cpu" | "io" | "memory" | "pids")
+                {
                     let file = directory.join("cgroup.subtree_control");
                     std::fs::write(file, format!("+{controller}"))?;
                 }
@@ -176,6 +178,27 @@ impl Cgroups {
             }
         }
         usage
+    }
+
+    /// What a container read from and wrote to disks since it started, as far as anybody counted.
+    pub fn disk(&self, name: &str) -> Traffic {
+        let (mut by_cgroup, mut by_process) = (Traffic::default(), Traffic::default());
+        for (controller, version, mount) in self.layout.controllers() {
+            let directory = self.directory(mount, name);
+            let read = |file| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
+            match (controller, version) {
+                ("blkio", Version::One) => {
+                    by_cgroup = disk::version_1(&read("blkio.throttle.io_service_bytes_recursive"));
+                }
+                ("io", Version::Two) => by_cgroup = disk::version_2(&read("io.stat")),
+                ("pids", _) => by_process = disk::of_processes(&read("cgroup.procs")),
+                _ => {}
+            }
+        }
+        Traffic {
+            received: by_cgroup.received.max(by_process.received),
+            sent: by_cgroup.sent.max(by_process.sent),
+        }
     }
 
     /// Stops all of a container's processes where they are, and waits until they stand. Idempotent.

@@ -14,6 +14,7 @@ mod memory;
 mod parting;
 pub(crate) mod ports;
 mod restore;
+mod showing;
 mod sleep;
 pub(crate) mod turns;
 mod wake;
@@ -31,6 +32,7 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 pub(crate) use handle::{Done, Entry, Handle, Identity, Order, Status};
+pub(crate) use showing::Amendment;
 pub(crate) use wake::ensure_running;
 
 use self::activity::Activity;
@@ -91,6 +93,7 @@ impl Driver {
         let activity = record.activity.as_ref();
         let activity = activity.map_or_else(Activity::new, Activity::recorded);
         let (handle, orders) = Handle::new(identity, status, settings, activity, gate);
+        handle.show(record.showing.clone());
         let driver = Self {
             engine: Arc::clone(engine),
             handle: Arc::clone(&handle),
@@ -147,6 +150,9 @@ impl Driver {
                 Order::Tidy(done) => {
                     let _ = done.send(self.tidy().await);
                 }
+                Order::Amend(amendment, done) => {
+                    let _ = done.send(self.amend(amendment).await);
+                }
                 Order::Check(generation, answer) => {
                     let _ = answer.send(self.is_alive(generation).await);
                 }
@@ -186,8 +192,9 @@ impl Driver {
             }
         }
         self.record.generation = generation;
+        let place = self.engine.place_to_run(&self.handle);
         if matches!(self.record.state, State::Hibernated | State::Waking) {
-            self.wake().await;
+            self.wake(place).await;
             return;
         }
         self.record.woken = None;
@@ -196,6 +203,11 @@ impl Driver {
             return;
         }
         self.pass(Point::StartRecorded).await;
+        // Held until it says itself that it starts.
+        if let Err(error) = place {
+            self.give_up(&error).await;
+            return;
+        }
         let began = Instant::now();
         let launched = self.launch().await;
         let outcome = match launched {
@@ -275,7 +287,9 @@ impl Driver {
             tracing::error!(workspace = %self.handle.id(), %error, "started, but not recorded");
             self.remove_container().await;
             self.give_up(&error).await;
+            return;
         }
+        self.resume_previews();
     }
 
     /// The start failed for good; the next one is the directory's to allow.

@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind};
 use crate::init_client::InitClient;
 use crate::keeper::{Room, Shelf};
 use crate::pool::room::MemoryShare;
+use crate::quota::Quotas;
 use crate::table::Table;
 use crate::volume_files::VolumeFiles;
 
@@ -39,6 +40,7 @@ pub(crate) struct Engine {
     pub(crate) store: RecordStore,
     pub(crate) files: VolumeFiles,
     pub(crate) table: Table,
+    pub(crate) quotas: Quotas,
     /// One for each template.
     pub(crate) shelves: BTreeMap<TemplateName, Arc<Shelf>>,
     /// How much of the machine's memory warm containers may take, and what that comes to.
@@ -83,6 +85,7 @@ impl Engine {
             store: parts.store,
             files: VolumeFiles::new(),
             table: Table::default(),
+            quotas: Quotas::default(),
             shelves: parts.shelves,
             pool_memory: parts.pool_memory,
             room: parking_lot::Mutex::default(),
@@ -135,6 +138,7 @@ impl Engine {
         if self.resting.is_cancelled() {
             return Err(Error::new(ErrorKind::NotReady, "shutting down"));
         }
+        let _place = self.place_for_new(owner).await?;
         let claim = Claim {
             owner: owner.clone(),
             project: project.clone(),
@@ -205,6 +209,7 @@ impl Engine {
             state: record.state,
             generation: record.generation,
             auto_wake: record.lifecycle.auto_wake,
+            private: record.showing.private(),
             created_at: claim.claimed_at,
         };
         self.directory

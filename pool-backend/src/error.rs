@@ -8,6 +8,8 @@ pub enum ErrorKind {
     NotFound,
     /// The request makes no sense as it is.
     Invalid,
+    /// More than the owner may have.
+    Forbidden,
     /// Something is there already, or is used by another.
     Conflict,
     /// A file was wanted and a directory is there, or the other way round.

@@ -207,6 +207,7 @@ fn cause_name(cause: Option<WakeCause>) -> &'static str {
 
 fn reason(kind: ErrorKind) -> &'static str {
     match kind {
+        ErrorKind::Forbidden => "forbidden",
         ErrorKind::NotFound => "not_found",
         ErrorKind::Invalid => "invalid",
         ErrorKind::Conflict => "in_use",

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 pub use address::GATEWAY;
 
-use crate::runtime::OciId;
+use crate::runtime::{OciId, Traffic};
 use address::AddressPool;
 use link::Link;
 
@@ -243,6 +243,22 @@ impl Network {
     /// [`NetworkError::Refused`].
     pub async fn part(&self, address: Ipv4Addr) -> Result<(), NetworkError> {
         peers::end(address).await
+    }
+
+    /// What went through a container's link since it started; zeros where there is none.
+    pub fn traffic(&self, id: &OciId) -> Traffic {
+        let directory = Path::new("/sys/class/net").join(self.link_name(id));
+        let bytes = |file: &str| -> u64 {
+            let text = std::fs::read_to_string(directory.join("statistics").join(file));
+            text.ok()
+                .and_then(|text| text.trim().parse().ok())
+                .unwrap_or(0)
+        };
+        // The host's end receives what the container sends.
+        Traffic {
+            received: bytes("tx_bytes"),
+            sent: bytes("rx_bytes"),
+        }
     }
 
     /// Takes away every namespace, link and rule of this instance.

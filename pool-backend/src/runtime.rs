@@ -174,7 +174,16 @@ pub enum ContainerStatus {
 pub struct Usage {
     pub memory_bytes: u64,
     pub cpu_micros: u64,
+    /// Processes and threads, as the kernel counts them: gVisor's own, not those inside.
     pub pids: u64,
+}
+
+/// Bytes in both directions, as the container sees them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "plain")]
+pub struct Traffic {
+    pub received: u64,
+    pub sent: u64,
 }
 
 /// What a runtime's sleep is like.
@@ -255,6 +264,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// [`RuntimeError`].
     async fn usage(&self, id: &OciId) -> Result<Usage, RuntimeError>;
+
+    /// What it read from and wrote to disks since it started. Costs a file read per process.
+    fn disk(&self, id: &OciId) -> Traffic;
 
     /// Kills everything in it and removes every trace (cgroup, mounts, bundle). Idempotent:
     /// removing what is absent is fine.

@@ -7,6 +7,8 @@ mod files;
 mod jobs;
 mod life;
 pub(crate) mod path;
+mod previews;
+mod sharing;
 mod templates;
 mod types;
 
@@ -20,16 +22,20 @@ use crate::error::{Error, ErrorKind};
 use crate::init_client::{InitClient, InitError};
 use crate::node::Node;
 use crate::provision::{self, unusable};
-use crate::runtime::{OciId, Usage};
+use crate::quota::Holdings;
+use crate::runtime::OciId;
 use fleet::directory::WakeCause;
 use fleet::door::Visit;
 use fleet::id::{ContainerId, Generation, OwnerId, ProjectId, TemplateName, WorkspaceId};
 use fleet::lifecycle::{ApiStatus, State};
+use fleet::record::Quota;
 
 pub use life::MAX_EXTENSION;
+pub(crate) use previews::app_of;
+pub use previews::{Preview, PreviewStatus, PreviewWish};
 pub use templates::{Dependencies, TemplateInfo};
 pub use types::{
-    ByteStream, Command, FileInfo, FileKind, Job, Lifecycle, Page, PoolRoom, PoolStatus,
+    ByteStream, Command, FileInfo, FileKind, Job, Lifecycle, Measured, Page, PoolRoom, PoolStatus,
     SnapshotGlance, Summary, WriteOptions,
 };
 
@@ -188,6 +194,26 @@ impl Workspaces {
         self.node.engine().delete(&workspace.handle).await
     }
 
+    /// What an owner may have from now on; what there is already stays.
+    pub fn set_quota(&self, owner: &OwnerId, quota: Quota) {
+        self.node.engine().quotas.set(owner, quota);
+    }
+
+    /// How many of an owner's workspaces run, or stand still in memory.
+    pub fn running(&self, owner: &OwnerId) -> usize {
+        self.node.engine().running(owner)
+    }
+
+    /// What an owner may have.
+    pub fn quota(&self, owner: &OwnerId) -> Quota {
+        self.node.engine().quotas.get(owner)
+    }
+
+    /// What an owner has.
+    pub async fn holdings(&self, owner: &OwnerId) -> Holdings {
+        self.node.engine().holdings(owner).await
+    }
+
     /// Names of all templates, sorted.
     pub fn templates(&self) -> Vec<TemplateName> {
         self.node.engine().launcher.templates.names()
@@ -317,19 +343,31 @@ impl Workspace {
         }
     }
 
-    /// What it uses now; nothing while it does not run.
+    /// What it uses now; nothing while it does not run. Thaws nothing.
     ///
     /// # Errors
     /// `NotReady` when that is not known now.
-    pub async fn usage(&self) -> Result<Usage, Error> {
+    pub async fn usage(&self) -> Result<Measured, Error> {
         let status = self.handle.status();
         if status.state.api_status() != ApiStatus::Ready {
-            return Ok(Usage::default());
+            return Ok(Measured::default());
         }
         let launcher = &self.engine().launcher;
         let container = &self.handle.identity().container;
         let id = OciId::new(&launcher.instance, container, status.generation);
-        launcher.usage(&id).await
+        let usage = launcher.usage(&id).await?;
+        Ok(Measured {
+            memory_bytes: usage.memory_bytes,
+            cpu_micros: usage.cpu_micros,
+            tasks: usage.pids,
+            network: launcher.traffic(&id),
+            disk: launcher.disk(&id),
+        })
+    }
+
+    /// Whether its processes run at this moment.
+    pub fn is_awake(&self) -> bool {
+        self.handle.status().state == State::Running
     }
 
     fn engine(&self) -> &Engine {

@@ -23,14 +23,13 @@ use tower::util::MapRequest;
 use tracing::Instrument as _;
 
 use crate::body::Drained;
-use crate::keys::{self, KeyStore};
+use crate::keys::KeyStore;
 use crate::{auth, request_id};
 
 /// Everything around the API's router.
 pub(crate) fn app(api: Router, keys: Arc<KeyStore>, ready: watch::Receiver<bool>) -> Router {
     Router::new()
         .merge(api)
-        .merge(keys::routes(Arc::clone(&keys)))
         .route("/", get(welcome))
         .route("/health", get(health).with_state(ready.clone()))
         .layer(middleware::from_fn_with_state(keys, auth::authenticate))
@@ -119,7 +118,14 @@ async fn health(State(ready): State<watch::Receiver<bool>>) -> Response {
 }
 
 async fn welcome() -> Response {
-    Json(json!({ "name": "fleeks", "api": "/api/v1/sdk", "health": "/health" })).into_response()
+    Json(json!({
+        "name": "fleeks",
+        "api": "/api/v1/sdk",
+        "health": "/health",
+        "docs": "/docs",
+        "openapi": "/openapi.json",
+    }))
+    .into_response()
 }
 
 #[cfg(test)]

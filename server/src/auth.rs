@@ -14,16 +14,18 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::body::Held;
 use crate::keys::{KeyStore, Verdict};
+use crate::{limit, scope};
 
 /// Paths that anyone may see.
-const OPEN: &[&str] = &["/health", "/"];
+const OPEN: &[&str] = &["/health", "/", "/openapi.json", "/docs", "/docs/page.js"];
 
 pub(crate) async fn authenticate(
     State(keys): State<Arc<KeyStore>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    if OPEN.contains(&request.uri().path()) {
+    let path = request.uri().path();
+    if OPEN.contains(&path) {
         return next.run(request).await;
     }
     let entry = match presented(request.headers()) {
@@ -31,18 +33,35 @@ pub(crate) async fn authenticate(
         Some(key) => match keys.check(key) {
             Verdict::Valid(entry) => entry,
             Verdict::Revoked => return refused("this API key was revoked"),
+            Verdict::Expired => return refused("this API key has expired"),
             Verdict::Unknown => return refused("invalid API key"),
         },
     };
-    entry.usage().count();
+    let usage = entry.usage();
+    if let Some(needed) = scope::needed(request.method(), path, request.headers())
+        && !entry.allows(needed)
+    {
+        usage.refused.add(1);
+        let word = scope::word(needed);
+        let detail = format!("this API key does not have the scope {word}, which the call needs");
+        return Problem::new(StatusCode::FORBIDDEN, detail).into_response();
+    }
+    if let Err(wait) = entry.take(keys.clock()) {
+        usage.refused.add(1);
+        let detail = "this API key is used more often than its limit allows";
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, detail);
+        return problem.retry_after(limit::seconds(wait)).into_response();
+    }
     let Some(slot) = entry.slot() else {
+        usage.refused.add(1);
         return Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too many requests of this key are running; wait for one to end",
         )
         .into_response();
     };
-    request.extensions_mut().insert(entry.caller(&keys));
+    usage.requests.add(1);
+    request.extensions_mut().insert(entry.caller());
     let response = next.run(request).await;
     response.map(|body| Body::new(Held::new(body, slot)))
 }

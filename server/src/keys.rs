@@ -4,17 +4,19 @@
 //! Must never happen here: an acknowledgement before the record is durable; a node that nobody
 //! can manage because its last admin key is gone.
 
+mod book;
 mod first;
 mod routes;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use agent_api::{Caller, KeyUsage};
+use agent_api::{Caller, Count, Counter, KeyFacts, KeyUsage};
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use fleet::id::{KeyId, OwnerId};
-use fleet::record::{KeyRecord, OwnerRecord, RecordError, RecordStore};
+use fleet::record::{KeyRecord, OwnerRecord, Quota, Rate, RecordError, RecordStore, Scope};
 use parking_lot::RwLock;
 use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
@@ -24,10 +26,18 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use routes::routes;
 
+use crate::limit::Bucket;
+use crate::scope;
+
 /// Requests of one key at a time; commands that run long count for as long.
 const SLOTS: usize = 128;
 /// Longest text that may be a key.
 const KEY_MAX: usize = 256;
+/// What keys of other owners than the first may do when nothing else was said.
+const OTHERS_RATE: Rate = Rate {
+    per_second: 100,
+    burst: 500,
+};
 const KEY_PREFIX: &str = "fleeks_sk_";
 
 /// Why keys could not be read or stored. Safe to show.
@@ -42,6 +52,9 @@ pub enum KeyError {
     /// Records of keys are there, and none can be read.
     #[error("no key can be read, but {0} damaged records are there; repair or remove them")]
     Damaged(usize),
+    /// No such owner.
+    #[error("no such owner")]
+    NoOwner,
     /// No such key.
     #[error("no such key")]
     Absent,
@@ -60,12 +73,27 @@ pub struct KeyStore {
     index: RwLock<Index>,
     /// Changes come one at a time: they look, write, and only then show.
     writer: Mutex<()>,
+    /// The clock of the keys' limits.
+    opened: Instant,
 }
 
 #[derive(Default)]
 struct Index {
     keys: HashMap<[u8; 32], Arc<Entry>>,
-    owners: Vec<OwnerRecord>,
+    /// Oldest first: the first one manages keys.
+    owners: Vec<Owner>,
+}
+
+impl Index {
+    fn is_admin(&self, owner: &OwnerId) -> bool {
+        let first = self.owners.first();
+        first.is_some_and(|first| first.record.id == *owner)
+    }
+}
+
+struct Owner {
+    record: OwnerRecord,
+    running_ms: Arc<Counter>,
 }
 
 /// A key as it is checked against.
@@ -73,14 +101,29 @@ pub(crate) struct Entry {
     hash: [u8; 32],
     record: KeyRecord,
     owner_name: Arc<str>,
+    /// Its owner is the first.
+    admin: bool,
+    facts: Arc<KeyFacts>,
+    bucket: Option<Bucket>,
     usage: Arc<KeyUsage>,
+    running_ms: Arc<Counter>,
     slots: Arc<Semaphore>,
+}
+
+/// What a new key is good for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Terms {
+    pub(crate) name: Option<String>,
+    pub(crate) scopes: Option<Vec<Scope>>,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) expires_at: Option<OffsetDateTime>,
 }
 
 /// What a presented key is.
 pub(crate) enum Verdict {
     Valid(Arc<Entry>),
     Revoked,
+    Expired,
     Unknown,
 }
 
@@ -92,12 +135,30 @@ pub(crate) struct Minted {
 }
 
 impl Entry {
-    fn new(hash: [u8; 32], record: KeyRecord, owner_name: Arc<str>) -> Self {
+    fn new(hash: [u8; 32], record: KeyRecord, owner: &Owner, admin: bool, usage: KeyUsage) -> Self {
+        let scopes = match &record.scopes {
+            Some(scopes) => scopes.clone(),
+            None if admin => vec![Scope::Read, Scope::Write, Scope::Exec, Scope::Keys],
+            None => vec![Scope::Read, Scope::Write, Scope::Exec],
+        };
+        let rate = record.rate.or((!admin).then_some(OTHERS_RATE));
+        let facts = KeyFacts {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            created_at: record.created_at,
+            expires_at: record.expires_at,
+            scopes: scopes.into_iter().map(scope::word).collect(),
+            rate,
+        };
         Self {
             hash,
             record,
-            owner_name,
-            usage: Arc::default(),
+            owner_name: owner.record.name.as_str().into(),
+            admin,
+            facts: Arc::new(facts),
+            bucket: rate.map(Bucket::new),
+            usage: Arc::new(usage),
+            running_ms: Arc::clone(&owner.running_ms),
             slots: Arc::new(Semaphore::new(SLOTS)),
         }
     }
@@ -106,19 +167,34 @@ impl Entry {
         &self.usage
     }
 
+    /// Whether it is good for that.
+    pub(crate) fn allows(&self, scope: Scope) -> bool {
+        self.facts.scopes.contains(&scope::word(scope))
+    }
+
+    /// Takes one of its requests, `now` since the store was opened.
+    ///
+    /// # Errors
+    /// After which time there will be one.
+    pub(crate) fn take(&self, now: Duration) -> Result<(), Duration> {
+        self.bucket
+            .as_ref()
+            .map_or(Ok(()), |bucket| bucket.take(now))
+    }
+
     /// `None`: all are taken.
     pub(crate) fn slot(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.slots).try_acquire_owned().ok()
     }
 
-    pub(crate) fn caller(&self, keys: &KeyStore) -> Caller {
+    pub(crate) fn caller(&self) -> Caller {
         Caller {
             owner: self.record.owner.clone(),
             owner_name: Arc::clone(&self.owner_name),
-            key: self.record.id.clone(),
-            key_created_at: self.record.created_at,
-            admin: keys.is_admin(&self.record.owner),
+            key: Arc::clone(&self.facts),
+            admin: self.admin,
             usage: Arc::clone(&self.usage),
+            running_ms: Arc::clone(&self.running_ms),
         }
     }
 }
@@ -135,6 +211,7 @@ impl KeyStore {
             data_dir,
             index: RwLock::new(index),
             writer: Mutex::new(()),
+            opened: Instant::now(),
         })
     }
 
@@ -155,16 +232,24 @@ impl KeyStore {
                     tracing::info!(key = %entry.record.id, "a revoked key was used");
                     return Verdict::Revoked;
                 }
+                if let Some(end) = entry.record.expires_at
+                    && end <= OffsetDateTime::now_utc()
+                {
+                    return Verdict::Expired;
+                }
                 Verdict::Valid(Arc::clone(entry))
             }
             _ => Verdict::Unknown,
         }
     }
 
-    /// The first owner manages keys.
+    /// Time on the clock of the keys' limits.
+    pub(crate) fn clock(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
     fn is_admin(&self, owner: &OwnerId) -> bool {
-        let index = self.index.read();
-        index.owners.first().is_some_and(|first| first.id == *owner)
+        self.index.read().is_admin(owner)
     }
 
     /// A new key of the owner with this name (made if there is none), or of `owner`.
@@ -172,6 +257,7 @@ impl KeyStore {
         &self,
         owner: &OwnerId,
         owner_name: Option<&str>,
+        terms: Terms,
     ) -> Result<Minted, KeyError> {
         let _writer = self.writer.lock().await;
         let owner = match owner_name {
@@ -185,21 +271,32 @@ impl KeyStore {
         };
         let secret = mint_secret();
         let hash = hash(&secret);
-        let record = key_record(&owner.id, &hash);
+        let record = key_record(&owner.id, &hash, terms);
         self.records.save_key(&record).await?;
-        let owner_name: Arc<str> = owner.name.into();
-        let entry = Entry::new(hash, record.clone(), Arc::clone(&owner_name));
-        self.index.write().keys.insert(hash, Arc::new(entry));
+        self.show(hash, record.clone(), KeyUsage::new());
         Ok(Minted {
             secret,
             record,
-            owner_name,
+            owner_name: owner.name.into(),
         })
+    }
+
+    /// Puts a recorded key into the index.
+    fn show(&self, hash: [u8; 32], record: KeyRecord, usage: KeyUsage) {
+        let mut index = self.index.write();
+        let admin = index.is_admin(&record.owner);
+        let mut owners = index.owners.iter();
+        let Some(owner) = owners.find(|owner| owner.record.id == record.owner) else {
+            return;
+        };
+        let entry = Entry::new(hash, record, owner, admin, usage);
+        index.keys.insert(hash, Arc::new(entry));
     }
 
     fn owner(&self, matches: impl Fn(&OwnerRecord) -> bool) -> Option<OwnerRecord> {
         let index = self.index.read();
-        index.owners.iter().find(|owner| matches(owner)).cloned()
+        let mut owners = index.owners.iter().map(|owner| &owner.record);
+        owners.find(|owner| matches(owner)).cloned()
     }
 
     async fn create_owner(&self, name: &str) -> Result<OwnerRecord, KeyError> {
@@ -207,14 +304,45 @@ impl KeyStore {
         if !(1..=100).contains(&length) || name.contains(char::is_control) || name.trim() != name {
             return Err(KeyError::BadName);
         }
-        let owner = OwnerRecord {
+        let record = OwnerRecord {
             id: OwnerId::mint(),
             name: name.to_owned(),
             created_at: OffsetDateTime::now_utc(),
+            quota: Quota::default(),
         };
-        self.records.save_owner(&owner).await?;
-        self.index.write().owners.push(owner.clone());
-        Ok(owner)
+        self.records.save_owner(&record).await?;
+        self.index.write().owners.push(Owner {
+            record: record.clone(),
+            running_ms: Arc::new(Counter::resume(Count::default(), record.created_at)),
+        });
+        Ok(record)
+    }
+
+    /// Every owner, oldest first.
+    pub(crate) fn owners(&self) -> Vec<OwnerRecord> {
+        let index = self.index.read();
+        let owners = index.owners.iter();
+        owners.map(|owner| owner.record.clone()).collect()
+    }
+
+    /// What an owner may have from now on.
+    pub(crate) async fn set_quota(
+        &self,
+        id: &OwnerId,
+        quota: Quota,
+    ) -> Result<OwnerRecord, KeyError> {
+        let _writer = self.writer.lock().await;
+        let record = self.owner(|known| known.id == *id);
+        let mut record = record.ok_or(KeyError::NoOwner)?;
+        record.quota = quota;
+        self.records.save_owner(&record).await?;
+        let mut index = self.index.write();
+        for owner in &mut index.owners {
+            if owner.record.id == *id {
+                owner.record = record.clone();
+            }
+        }
+        Ok(record)
     }
 
     /// Every key, oldest first.
@@ -245,11 +373,7 @@ impl KeyStore {
         let mut record = entry.record.clone();
         record.revoked = true;
         self.records.save_key(&record).await?;
-        let revoked = Entry::new(entry.hash, record, Arc::clone(&entry.owner_name));
-        self.index
-            .write()
-            .keys
-            .insert(entry.hash, Arc::new(revoked));
+        self.show(entry.hash, record, KeyUsage::new());
         Ok(())
     }
 
@@ -258,7 +382,8 @@ impl KeyStore {
         let index = self.index.read();
         let others = index.keys.values().any(|entry| {
             let other = &entry.record;
-            other.owner == record.owner && other.id != record.id && !other.revoked
+            let manages = entry.allows(Scope::Keys) && other.expires_at.is_none();
+            other.owner == record.owner && other.id != record.id && !other.revoked && manages
         });
         admin && !others
     }
@@ -275,13 +400,17 @@ fn mint_secret() -> String {
     format!("{KEY_PREFIX}{letters}")
 }
 
-fn key_record(owner: &OwnerId, hash: &[u8; 32]) -> KeyRecord {
+fn key_record(owner: &OwnerId, hash: &[u8; 32], terms: Terms) -> KeyRecord {
     KeyRecord {
         id: KeyId::mint(),
         owner: owner.clone(),
         sha256: HEXLOWER.encode(hash),
         created_at: OffsetDateTime::now_utc(),
         revoked: false,
+        name: terms.name,
+        scopes: terms.scopes,
+        rate: terms.rate,
+        expires_at: terms.expires_at,
     }
 }
 

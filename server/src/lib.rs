@@ -8,8 +8,11 @@
 mod app;
 mod auth;
 mod body;
+mod docs;
 mod keys;
+mod limit;
 mod request_id;
+mod scope;
 mod socket;
 
 use std::path::PathBuf;
@@ -18,6 +21,7 @@ use std::sync::Arc;
 use agent_api::{ApiState, PublicUrls};
 use axum::Router;
 use fleet::record::RecordStore;
+use fleet::share::ShareKey;
 use fleet::timing;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -53,6 +57,8 @@ pub struct ServerParts {
     pub ready: watch::Receiver<bool>,
     /// How the world reaches what runs here.
     pub public: PublicUrls,
+    /// Signs the tokens of share links; the gateway's.
+    pub share_key: Arc<ShareKey>,
 }
 
 /// Why the server did not start.
@@ -77,6 +83,7 @@ pub struct Server {
     listener: UnixListener,
     router: Router,
     keys: Arc<KeyStore>,
+    workspaces: Workspaces,
 }
 
 impl Server {
@@ -86,16 +93,27 @@ impl Server {
     /// [`ServerError`]; then nothing listens.
     pub async fn bind(config: ServerConfig, parts: ServerParts) -> Result<Self, ServerError> {
         let keys = Arc::new(KeyStore::open(parts.records, config.data_dir).await?);
+        for owner in keys.owners() {
+            parts.workspaces.set_quota(&owner.id, owner.quota);
+        }
+        let workspaces = parts.workspaces.clone();
         let api = agent_api::router(ApiState {
             workspaces: parts.workspaces,
             public: Arc::new(parts.public),
+            share_key: parts.share_key,
         });
+        let managed = Some(workspaces.clone());
+        let (api, document) = api
+            .merge(keys::routes(Arc::clone(&keys), managed))
+            .split_for_parts();
+        let api = api.merge(docs::routes(document));
         let router = app::app(api, Arc::clone(&keys), parts.ready);
         Ok(Self {
             listener: socket::bind(&config.socket)?,
             socket: config.socket,
             router,
             keys,
+            workspaces,
         })
     }
 
@@ -110,9 +128,22 @@ impl Server {
             socket,
             listener,
             router,
-            keys: _,
+            keys,
+            workspaces,
         } = self;
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let book = tokio::spawn(async move {
+            let end = async {
+                // Gone is over, too.
+                let _ = stopped.await;
+            };
+            keys.keep_book(&workspaces, end).await;
+        });
         serve(listener, router, shutdown).await;
+        let _ = stop.send(());
+        if let Err(error) = book.await {
+            tracing::warn!(%error, "what keys used was not written down");
+        }
         if let Err(error) = std::fs::remove_file(&socket) {
             tracing::debug!(%error, "the socket was gone already");
         }

@@ -65,7 +65,9 @@ impl Fixture {
             .unwrap();
         let keys = Arc::new(keys);
         let (ready, is_ready) = watch::channel(true);
-        let router = app::app(small_api(), Arc::clone(&keys), is_ready);
+        let (managed, _) = keys::routes(Arc::clone(&keys), None).split_for_parts();
+        let api = small_api().merge(managed);
+        let router = app::app(api, Arc::clone(&keys), is_ready);
         let listener = socket::bind(&dir.path().join("run/api.sock")).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let server = tokio::spawn(serve(listener, router, async move {
@@ -128,7 +130,10 @@ impl Fixture {
 async fn keys_are_asked_for() {
     let api = Fixture::start().await;
     let other = api.keys.list()[0].0.owner.clone();
-    let revoked = api.keys.create(&other, Some("gone")).await.unwrap();
+    let gone = api
+        .keys
+        .create(&other, Some("gone"), keys::Terms::default());
+    let revoked = gone.await.unwrap();
     api.keys.revoke(&revoked.record.id).await.unwrap();
     let revoked = format!("X-API-Key: {}", revoked.secret);
     let table = [

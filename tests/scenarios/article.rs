@@ -72,3 +72,81 @@ pub fn the_sdk_gets_what_it_expects(world: &World) -> Result<()> {
     python::run(world, "contract.py", &[&project], Duration::from_secs(120))?;
     Ok(())
 }
+
+/// What an agent learned goes on across hibernation and restarts, under one name and one id.
+pub fn an_agent_improves(world: &World) -> Result<()> {
+    improves(world, 9)
+}
+
+/// The article's fifty.
+pub fn an_agent_improves_fifty_times(world: &World) -> Result<()> {
+    improves(world, 50)
+}
+
+fn improves(world: &World, iterations: u32) -> Result<()> {
+    let project = format!("improving-{:08x}", rand::random::<u32>());
+    let told = python::run(
+        world,
+        "improving_agent.py",
+        &[&project, &iterations.to_string()],
+        Duration::from_secs(60 + 10 * u64::from(iterations)),
+    )?;
+    ensure!(told["iteration"] == iterations, "{told}");
+    ensure!(
+        told["slept"].as_u64() > Some(0) && told["restarted"].as_u64() > Some(0),
+        "{told}"
+    );
+    Ok(())
+}
+
+/// A monitor that heals what it has seen before at once, asleep or not.
+pub fn a_monitor_heals(world: &World) -> Result<()> {
+    let project = format!("monitor-{:08x}", rand::random::<u32>());
+    python::run(
+        world,
+        "self_healing.py",
+        &[&project],
+        Duration::from_secs(180),
+    )?;
+    Ok(())
+}
+
+/// Fifty clients at once.
+pub fn a_crowd_is_served(world: &World) -> Result<()> {
+    let project = format!("crowd-{:08x}", rand::random::<u32>());
+    let told = python::run(
+        world,
+        "crowd.py",
+        &[&project, "50", "2"],
+        Duration::from_secs(240),
+    )?;
+    ensure!(told["clients"] == 50, "{told}");
+    Ok(())
+}
+
+/// Every POST, twice at once.
+pub fn posts_may_come_twice(world: &World) -> Result<()> {
+    let project = format!("twice-{:08x}", rand::random::<u32>());
+    python::run(world, "twice.py", &[&project], Duration::from_secs(180))?;
+    Ok(())
+}
+
+/// The examples of the API's pages, as they stand there.
+pub fn the_documentation_runs(world: &World) -> Result<()> {
+    let pages = fleeks_tests::world::repository().join("docs/api");
+    let pages = pages.to_string_lossy().into_owned();
+    let ran = python::run(world, "run_docs.py", &[&pages], Duration::from_secs(240))?;
+    for page in [
+        "workspaces.md",
+        "files.md",
+        "terminal.md",
+        "previews.md",
+        "sharing.md",
+    ] {
+        ensure!(
+            ran[page].as_u64() > Some(0),
+            "no example of {page} ran: {ran}"
+        );
+    }
+    Ok(())
+}

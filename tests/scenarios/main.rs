@@ -9,6 +9,7 @@ mod article;
 mod bad_input;
 mod cli;
 mod contained;
+mod described;
 mod durable;
 mod faults;
 mod files;
@@ -18,10 +19,13 @@ mod isolation;
 mod operators;
 mod owners;
 mod pools;
+mod previews;
+mod sharing;
 mod sleep;
 mod stage;
 mod streams;
 mod templates;
+mod terms;
 mod trouble;
 
 use std::process::ExitCode;
@@ -51,6 +55,12 @@ fn stories() -> Vec<Story> {
         calm!(article::quick_example),
         calm!(article::an_agent_remembers),
         calm!(article::the_sdk_gets_what_it_expects),
+        calm!(article::an_agent_improves),
+        calm!(article::an_agent_improves_fifty_times).soak(),
+        calm!(article::a_monitor_heals),
+        calm!(article::a_crowd_is_served).everyday(&[Runtime::Runsc]),
+        calm!(article::posts_may_come_twice),
+        calm!(article::the_documentation_runs).everyday(&[Runtime::Runc]),
         calm!(apps::python_on_all_addresses),
         calm!(apps::python_on_localhost),
         calm!(apps::node_on_all_addresses),
@@ -137,6 +147,18 @@ fn stories() -> Vec<Story> {
         own!(contained::a_gib_of_output),
         calm!(contained::a_fork_bomb),
         calm!(contained::a_memory_hog),
+        calm!(previews::the_sdk_shows_an_app),
+        own!(previews::an_app_is_there_again),
+        calm!(previews::usage_is_measured),
+        own!(sharing::a_link_outlives_sleep_and_restarts),
+        calm!(sharing::a_link_expires),
+        calm!(terms::scopes_hold),
+        calm!(terms::limits_hold),
+        calm!(terms::quotas_hold),
+        own!(terms::usage_is_counted),
+        calm!(terms::the_sdk_looks_around),
+        own!(described::calls_and_answers_agree).everyday(&[Runtime::Runc]),
+        own!(described::calls_and_answers_agree_for_long).soak(),
     ]
 }
 

@@ -25,6 +25,8 @@ pub struct Reply {
     pub status: u16,
     /// Value of Content-Type.
     pub content_type: String,
+    /// Value of Retry-After.
+    pub retry_after: String,
     /// The body.
     pub body: Vec<u8>,
     /// From the call to the last byte.
@@ -104,16 +106,18 @@ impl Api {
             .agent
             .run(request)
             .with_context(|| format!("{method} {path}"))?;
-        let content_type = response.headers().get("content-type");
-        let content_type = content_type
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_owned();
+        let header = |name: &str| {
+            let value = response.headers().get(name);
+            let value = value.and_then(|value| value.to_str().ok());
+            value.unwrap_or_default().to_owned()
+        };
+        let (content_type, retry_after) = (header("content-type"), header("retry-after"));
         let body = response.body_mut().with_config().limit(MOST).read_to_vec();
         let body = body.with_context(|| format!("body of {method} {path}"))?;
         Ok(Reply {
             status: response.status().as_u16(),
             content_type,
+            retry_after,
             body,
             took: start.elapsed(),
         })

@@ -4,15 +4,17 @@
 
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Path, State};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use fleet::lifecycle::State as Life;
 use fleet::record::{IdleAction, LifecycleSettings};
 use pool_backend::Workspace;
 use pool_backend::workspaces::{Lifecycle, MAX_EXTENSION};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::find;
 use crate::caller::detached;
@@ -30,19 +32,22 @@ const HEARTBEAT_SECONDS_MAX: u64 = 24 * 3600;
 /// For a client that wants a number before it waits; a request never waits longer.
 const RESUME_SECONDS: u64 = 1;
 
-pub(super) fn routes(base: &str) -> Router<ApiState> {
-    let at = |end: &str| format!("{base}/{end}");
-    Router::new()
-        .route(&at("heartbeat"), post(heartbeat))
-        .route(&at("lifecycle"), get(show).put(configure))
-        .route(&at("extend-timeout"), post(extend_timeout))
-        .route(&at("keep-alive"), post(keep_alive))
-        .route(&at("freeze"), post(freeze))
-        .route(&at("hibernate"), post(hibernate))
-        .route(&at("wake"), post(wake))
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(heartbeat))
+        .routes(routes!(show, configure))
+        .routes(routes!(extend_timeout))
+        .routes(routes!(keep_alive))
+        .routes(routes!(freeze))
+        .routes(routes!(hibernate))
+        .routes(routes!(wake))
 }
 
+/// Stop a workspace's processes where they are, in memory
+///
 /// The SDK has no call for it: idle workspaces are frozen by themselves. For operators.
+#[utoipa::path(post, path = "/api/v1/sdk/containers/{container_id}/freeze", tag = "lifecycle",
+    params(("container_id" = String, Path)), responses((status = 200, body = Object)))]
 async fn freeze(
     State(state): State<ApiState>,
     caller: Caller,
@@ -59,6 +64,9 @@ async fn freeze(
     })))
 }
 
+/// Put a workspace to sleep with its processes
+#[utoipa::path(post, path = "/api/v1/sdk/containers/{container_id}/hibernate", tag = "lifecycle",
+    params(("container_id" = String, Path)), responses((status = 200, body = Object)))]
 async fn hibernate(
     State(state): State<ApiState>,
     caller: Caller,
@@ -75,6 +83,9 @@ async fn hibernate(
     })))
 }
 
+/// Start, wake or thaw a workspace
+#[utoipa::path(post, path = "/api/v1/sdk/containers/{container_id}/wake", tag = "lifecycle",
+    params(("container_id" = String, Path)), responses((status = 200, body = Object)))]
 async fn wake(
     State(state): State<ApiState>,
     caller: Caller,
@@ -98,6 +109,9 @@ async fn wake(
     })))
 }
 
+/// Say that a workspace is in use
+#[utoipa::path(post, path = "/api/v1/sdk/containers/{container_id}/heartbeat", tag = "lifecycle",
+    params(("container_id" = String, Path)), responses((status = 200, body = Object)))]
 async fn heartbeat(
     State(state): State<ApiState>,
     caller: Caller,
@@ -122,6 +136,9 @@ async fn heartbeat(
     })))
 }
 
+/// How a workspace stands, and when it sleeps
+#[utoipa::path(get, path = "/api/v1/sdk/containers/{container_id}/lifecycle", tag = "lifecycle",
+    params(("container_id" = String, Path)), responses((status = 200, body = Object)))]
 async fn show(
     State(state): State<ApiState>,
     caller: Caller,
@@ -140,11 +157,13 @@ async fn show(
 }
 
 /// What was not sent stays as it was.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = LifecycleSettings)]
 struct Settings {
     idle_timeout_minutes: Option<i64>,
     /// Present and null: unlimited.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<i64>)]
     max_duration_hours: Option<Option<i64>>,
     idle_action: Option<String>,
     auto_wake: Option<bool>,
@@ -196,6 +215,9 @@ fn bounded(name: &str, value: i64, most: u64) -> Result<u32, Problem> {
     Ok(u32::try_from(value).unwrap_or(u32::MAX))
 }
 
+/// Set when a workspace sleeps and wakes; what is not sent stays
+#[utoipa::path(put, path = "/api/v1/sdk/containers/{container_id}/lifecycle", tag = "lifecycle",
+    params(("container_id" = String, Path)), request_body = Settings, responses((status = 200, body = Object)))]
 async fn configure(
     State(state): State<ApiState>,
     caller: Caller,
@@ -213,11 +235,15 @@ async fn set(workspace: &Workspace, settings: LifecycleSettings) -> Result<(), P
     detached(async move { workspace.configure_lifecycle(settings).await }).await
 }
 
-#[derive(Deserialize)]
+/// How much later.
+#[derive(Deserialize, ToSchema)]
 struct Extension {
     additional_minutes: i64,
 }
 
+/// Let a workspace idle out later
+#[utoipa::path(post, path = "/api/v1/sdk/containers/{container_id}/extend-timeout", tag = "lifecycle",
+    params(("container_id" = String, Path)), request_body = Extension, responses((status = 200, body = Object)))]
 async fn extend_timeout(
     State(state): State<ApiState>,
     caller: Caller,
@@ -247,11 +273,15 @@ async fn extend_timeout(
     })))
 }
 
-#[derive(Deserialize)]
+/// Whether.
+#[derive(Deserialize, ToSchema)]
 struct KeepAlive {
     enabled: bool,
 }
 
+/// Set whether a workspace never idles out
+#[utoipa::path(post, path = "/api/v1/sdk/containers/{container_id}/keep-alive", tag = "lifecycle",
+    params(("container_id" = String, Path)), request_body = KeepAlive, responses((status = 200, body = Object)))]
 async fn keep_alive(
     State(state): State<ApiState>,
     caller: Caller,

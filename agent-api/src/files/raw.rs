@@ -14,6 +14,10 @@ use crate::streams::{Blame, incoming};
 use crate::workspaces::find;
 use crate::{ApiState, Caller, Problem};
 
+/// Read a file's bytes
+#[utoipa::path(get, path = "/api/v1/sdk/files/{project_id}/raw", tag = "files",
+    params(("project_id" = String, Path), PathQuery),
+    responses((status = 200, content_type = "application/octet-stream")))]
 pub(super) async fn get(
     State(state): State<ApiState>,
     caller: Caller,
@@ -33,13 +37,21 @@ pub(super) async fn get(
     Ok((headers, body).into_response())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct PutQuery {
+    #[param(required = true)]
     path: Option<String>,
+    #[param(value_type = Option<bool>)]
     overwrite: Option<String>,
     permissions: Option<String>,
 }
 
+/// Write a file of any size
+#[utoipa::path(put, path = "/api/v1/sdk/files/{project_id}/raw", tag = "files",
+    params(("project_id" = String, Path), PutQuery),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 200, body = FileInfo)))]
 pub(super) async fn put(
     State(state): State<ApiState>,
     caller: Caller,

@@ -16,6 +16,11 @@ use crate::{ApiState, Caller, Problem};
 /// Largest file whose `overwrite` may come after it, when something stands at its path.
 const UNDECIDED_LIMIT: usize = 16 << 20;
 
+/// Upload a file as a form with `path`, `overwrite` and `file`
+#[utoipa::path(post, path = "/api/v1/sdk/files/{project_id}/upload", tag = "files",
+    params(("project_id" = String, Path)),
+    request_body(content = Object, content_type = "multipart/form-data"),
+    responses((status = 200, body = FileInfo)))]
 pub(super) async fn upload(
     State(state): State<ApiState>,
     caller: Caller,

@@ -47,6 +47,7 @@ macro_rules! directory_conformance {
             work_is_what_its_node_must_start,
             every_change_is_announced_in_order,
             auto_wake_is_kept,
+            who_may_see_it_is_kept_and_announced,
         );
     };
     (@each $fresh:expr, $($name:ident),* $(,)?) => {
@@ -75,6 +76,7 @@ pub fn row(node: &NodeId, state: State) -> Row {
         state,
         generation: Generation(7),
         auto_wake: true,
+        private: None,
         created_at: OffsetDateTime::UNIX_EPOCH,
     }
 }
@@ -494,4 +496,32 @@ pub async fn auto_wake_is_kept(directory: Any) {
     let route = next_change(&mut changes).await.route.unwrap();
     assert!(!route.auto_wake);
     assert_eq!(directory.route(&row.slug).await, Ok(Some(route)));
+}
+
+pub async fn who_may_see_it_is_kept_and_announced(directory: Any) {
+    let row = row(&NodeId::mint(), State::Running);
+    directory.insert(row.clone()).await.unwrap();
+    let mut changes = directory.changes();
+    let link = crate::id::LinkId::mint();
+    let private = Some(Arc::new(crate::record::Private { links: vec![link] }));
+    directory
+        .set_private(&row.workspace, private.clone())
+        .await
+        .unwrap();
+    assert_eq!(
+        directory
+            .row(&row.workspace)
+            .await
+            .unwrap()
+            .unwrap()
+            .private,
+        private
+    );
+    let told = timeout(timing::ROUTE_POLL, changes.recv()).await.unwrap();
+    assert_eq!(told.unwrap().route.unwrap().private, private);
+    directory.set_private(&row.workspace, None).await.unwrap();
+    let route = directory.route(&row.slug).await.unwrap().unwrap();
+    assert_eq!(route.private, None);
+    let nobody = directory.set_private(&WorkspaceId::mint(), None).await;
+    assert_eq!(nobody.err(), Some(DirectoryError::Absent));
 }

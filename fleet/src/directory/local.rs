@@ -7,6 +7,7 @@
 //! Must never happen here: I/O, an await, a workspace that is in one table and not in another.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use super::{Change, Directory, DirectoryError, Route, Row, WakeBegun, WakeCause};
 use crate::id::{Generation, NodeId, OwnerId, ProjectId, Slug, WorkspaceId};
 use crate::lifecycle::State;
+use crate::record::Private;
 use crate::timing;
 
 /// Changes that a slow receiver may fall behind by before it has to re-read.
@@ -192,6 +194,24 @@ impl Directory for LocalDirectory {
         }
     }
 
+    async fn set_private(
+        &self,
+        workspace: &WorkspaceId,
+        private: Option<Arc<Private>>,
+    ) -> Result<(), DirectoryError> {
+        let mut tables = self.tables.write();
+        match tables.rows.get_mut(workspace) {
+            None => Err(DirectoryError::Absent),
+            Some(entry) if entry.row.state == State::Deleted => Err(DirectoryError::Absent),
+            Some(entry) if entry.row.private == private => Ok(()),
+            Some(entry) => {
+                entry.row.private = private;
+                self.announce(&entry.row);
+                Ok(())
+            }
+        }
+    }
+
     async fn remove(&self, workspace: &WorkspaceId) -> Result<(), DirectoryError> {
         let mut tables = self.tables.write();
         if let Some(mut row) = tables.take(workspace) {
@@ -336,8 +356,6 @@ fn leads_somewhere(row: &Row) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     crate::directory_conformance!(Arc::new(LocalDirectory::new(NodeId::mint())));

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use super::*;
 use crate::id::{ContainerId, KeyId, OwnerId, Slug};
 use crate::lifecycle::State;
-use crate::record::{Claim, LifecycleSettings};
+use crate::record::{Claim, LifecycleSettings, Quota, Rate, Scope, Showing};
 
 fn store() -> (tempfile::TempDir, RecordStore) {
     let dir = tempfile::tempdir().unwrap();
@@ -33,6 +33,7 @@ fn record(generation: u64) -> WorkspaceRecord {
         created_at: OffsetDateTime::UNIX_EPOCH,
         started_at: Some(OffsetDateTime::UNIX_EPOCH),
         woken: None,
+        showing: Showing::default(),
         lifecycle: LifecycleSettings::default(),
         activity: None,
         deleted: false,
@@ -56,6 +57,10 @@ async fn records_come_back_as_they_were_stored() {
         id: OwnerId::mint(),
         name: "Ada \"L.\" \u{1F980}".to_owned(),
         created_at: OffsetDateTime::UNIX_EPOCH,
+        quota: Quota {
+            running: Some(3),
+            ..Quota::default()
+        },
     };
     let key = KeyRecord {
         id: KeyId::mint(),
@@ -63,6 +68,13 @@ async fn records_come_back_as_they_were_stored() {
         sha256: "00".repeat(32),
         created_at: OffsetDateTime::UNIX_EPOCH,
         revoked: true,
+        name: Some("ci".to_owned()),
+        scopes: Some(vec![Scope::Read]),
+        rate: Some(Rate {
+            per_second: 5,
+            burst: 10,
+        }),
+        expires_at: Some(OffsetDateTime::UNIX_EPOCH),
     };
     for record in [&one, &other] {
         store.save_workspace(record).await.unwrap();

@@ -15,6 +15,7 @@ use fleet::door::{
 };
 use fleet::id::{ContainerId, Generation, NodeId, OwnerId, Slug, WorkspaceId};
 use fleet::lifecycle::State;
+use fleet::share::ShareKey;
 use gateway::{Gateway, GatewayConfig, Limits, Metrics, Parts};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
@@ -23,6 +24,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
 pub const DOMAIN: &str = "fleeks.localhost";
+/// Signs share links.
+pub const SHARE_KEY: [u8; 32] = [7; 32];
 
 /// Everything; dropped at the end of a test.
 pub struct House {
@@ -70,6 +73,7 @@ impl House {
             door: node.clone(),
             tls,
             api_socket: api_socket.clone(),
+            share_key: Arc::new(ShareKey::from_bits(&SHARE_KEY)),
         };
         let gateway = Gateway::bind(config, parts).await.unwrap();
         let (https, http) = (gateway.https_addr(), gateway.http_addr());
@@ -117,6 +121,7 @@ impl House {
             state,
             generation: Generation(1),
             auto_wake,
+            private: None,
             created_at: time::OffsetDateTime::UNIX_EPOCH,
         };
         let workspace = Workspace {

@@ -160,6 +160,7 @@ async fn a_taken_port_is_named() {
         door: other.node.clone(),
         tls: crate::house::certificate().0,
         api_socket: other.api_socket.clone(),
+        share_key: std::sync::Arc::new(fleet::share::ShareKey::from_bits(&[0; 32])),
     };
     let error = Gateway::bind(config, parts).await.unwrap_err().to_string();
     assert!(error.contains(&house.https.to_string()), "{error}");

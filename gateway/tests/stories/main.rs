@@ -13,6 +13,7 @@ mod house;
 mod limits;
 mod proxying;
 mod refusals;
+mod sharing;
 mod streams;
 mod waking;
 mod websockets;

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The controllers that we use.
-const WANTED: [&str; 5] = ["cpu", "cpuacct", "freezer", "memory", "pids"];
+const WANTED: [&str; 7] = ["blkio", "cpu", "cpuacct", "freezer", "io", "memory", "pids"];
 
 /// Which interface a controller has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +155,7 @@ mod tests {
 33 30 0:29 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
 34 30 0:30 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
 35 30 0:31 / /sys/fs/cgroup/freezer rw,relatime - cgroup cgroup rw,freezer
+37 30 0:33 / /sys/fs/cgroup/blkio rw,relatime - cgroup cgroup rw,blkio
 36 30 0:32 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
 ";
     const UNIFIED: &str = "29 23 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate";
@@ -164,7 +165,8 @@ mod tests {
         let layout = Layout::parse(HYBRID, |_| "hugetlb\n".to_owned());
         let mut versions = layout.controllers().map(|(_, version, _)| version);
         assert!(versions.all(|version| version == Version::One));
-        assert_eq!(layout.controllers().count(), WANTED.len());
+        // All but `io`, which is what version 2 calls `blkio`.
+        assert_eq!(layout.controllers().count(), WANTED.len() - 1);
         assert_eq!(layout.unified(), None);
     }
 
@@ -176,7 +178,7 @@ mod tests {
         assert_eq!(layout.unified(), Some(Path::new("/sys/fs/cgroup")));
         assert_eq!(layout.hierarchies().count(), 1);
         let names: Vec<_> = layout.controllers().map(|(name, ..)| name).collect();
-        assert_eq!(names, ["cpu", "freezer", "memory", "pids"]);
+        assert_eq!(names, ["cpu", "freezer", "io", "memory", "pids"]);
     }
 
     #[test]

@@ -12,13 +12,14 @@ use fleet::directory::WakeCause;
 use fleet::door::{Standing, Visit};
 use fleet::id::{ContainerId, Generation, OwnerId, ProjectId, Slug, TemplateName, WorkspaceId};
 use fleet::lifecycle::State;
-use fleet::record::{Claim, LifecycleSettings, Woken, WorkspaceRecord};
+use fleet::record::{Claim, LifecycleSettings, Showing, Woken, WorkspaceRecord};
 use fleet::timing;
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use super::Amendment;
 use super::activity::Activity;
 use super::gate::{Gate, Pass, PreviewPort, Refused};
 use crate::error::{Error, ErrorKind};
@@ -83,6 +84,8 @@ pub(crate) enum Order {
     Configure(LifecycleSettings, Done),
     /// Its uses so far are to outlive a restart.
     Remember(Done),
+    /// Show something else, or to others.
+    Amend(Amendment, Done),
     /// Away with it, volume and all.
     Delete(Done),
     /// Remove the snapshots that are of no use any more.
@@ -109,6 +112,7 @@ pub(crate) struct Handle {
     wanted_by: Mutex<Option<WakeCause>>,
     /// When its container started: for people, and by the clock that nobody sets.
     started: Mutex<Option<(OffsetDateTime, Instant)>>,
+    showing: ArcSwap<Showing>,
 }
 
 /// How a visitor fared.
@@ -142,6 +146,7 @@ impl Handle {
             settings: ArcSwap::from_pointee(settings),
             wanted_by: Mutex::default(),
             started: Mutex::new(started),
+            showing: ArcSwap::default(),
         };
         (Arc::new(handle), orders)
     }
@@ -194,6 +199,17 @@ impl Handle {
     /// The driver's, once they are recorded.
     pub(super) fn configured(&self, settings: LifecycleSettings) {
         self.settings.store(Arc::new(settings));
+    }
+
+    /// What it shows, and to whom.
+    pub(crate) fn showing(&self) -> Arc<Showing> {
+        self.showing.load_full()
+    }
+
+    /// The driver's, once it is recorded.
+    pub(super) fn show(&self, showing: Showing) {
+        self.preview_port.set(showing.main_port());
+        self.showing.store(Arc::new(showing));
     }
 
     /// The gate of the container, if there is one; shut while it stands still.

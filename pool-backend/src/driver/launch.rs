@@ -10,7 +10,7 @@ use std::sync::Arc;
 use dashmap::DashSet;
 use fleet::id::{ContainerId, Generation, InstanceId, Slug, TemplateName, WorkspaceId};
 use fleet::lifecycle::State;
-use fleet::record::{LifecycleSettings, RecordStore, WorkspaceRecord};
+use fleet::record::{LifecycleSettings, RecordStore, Showing, WorkspaceRecord};
 use fleet::timing;
 use init_protocol::CONTROL_PORT;
 use time::OffsetDateTime;
@@ -25,7 +25,9 @@ use crate::metrics::Metrics;
 use crate::network::{Network, NetworkError};
 use crate::oci;
 use crate::provision::{Layer, Provisioner};
-use crate::runtime::{ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, Usage, User};
+use crate::runtime::{
+    ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, Traffic, Usage, User,
+};
 use crate::snapshot::SnapshotStore;
 use crate::template::{Template, Templates};
 use crate::volume::Volume;
@@ -142,6 +144,7 @@ impl Launcher {
             woken: None,
             lifecycle: LifecycleSettings::default(),
             activity: None,
+            showing: Showing::default(),
             deleted: false,
         };
         let made = self
@@ -357,6 +360,16 @@ impl Launcher {
         self.runtime.usage(id).await.map_err(|error| {
             Error::caused(ErrorKind::NotReady, "the usage is not known now", error)
         })
+    }
+
+    /// What went over the container's network.
+    pub(crate) fn traffic(&self, id: &OciId) -> Traffic {
+        self.network.traffic(id)
+    }
+
+    /// What went to and from disks.
+    pub(crate) fn disk(&self, id: &OciId) -> Traffic {
+        self.runtime.disk(id)
     }
 
     /// One of the templates.

@@ -32,6 +32,7 @@ use crate::faults::Point;
 use crate::init_client::InitClient;
 use crate::metrics::{Outcome, Step};
 use crate::provision;
+use crate::quota::Place;
 use crate::snapshot::{Snapshot, SnapshotError};
 
 /// Restores that are tried before the snapshot counts as bad.
@@ -52,8 +53,8 @@ impl From<Error> for NotWoken {
 }
 
 impl Driver {
-    /// To the generation that the record names by now.
-    pub(super) async fn wake(&mut self) {
+    /// To the generation that the record names by now, if its owner may have one more that runs.
+    pub(super) async fn wake(&mut self, place: Result<Option<Place>, Error>) {
         let began = Instant::now();
         let (engine, record) = (Arc::clone(&self.engine), self.record.clone());
         // At once, but for a template whose dependencies are not there any more.
@@ -66,6 +67,9 @@ impl Driver {
         if let Err(error) = changed.and(provided) {
             self.not_woken(began, Event::WakeFailed, &error).await;
             return;
+        }
+        if let Err(error) = &place {
+            return self.not_woken(began, Event::WakeFailed, error).await;
         }
         let init = match self.bring_back(found).await {
             Ok(init) => init,
@@ -91,6 +95,9 @@ impl Driver {
         self.woke(Outcome::Woken(woken));
         self.tell(Some(gate)).await;
         tracing::info!(workspace = %self.handle.id(), took = ?began.elapsed(), ?woken, "woken");
+        if woken == Woken::Volume {
+            self.resume_previews();
+        }
         self.pass(Point::WakeTold).await;
         // Spent. Should it stay, the record says that it is not to be used.
         if let Err(error) = self.give_up_snapshots().await {

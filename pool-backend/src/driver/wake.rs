@@ -52,6 +52,10 @@ async fn wait(engine: &Engine, handle: &Handle, cause: WakeCause) -> Result<Arc<
                 "the workspace sleeps and auto_wake is off; call wake() first",
             ));
         }
+        // Refused in its own words here; the driver has the last one.
+        if !is_underway(handle) {
+            drop(engine.place_to_run(handle)?);
+        }
         handle.wanted_by(cause);
         if !knocks(handle) {
             match engine.directory.begin_wake(handle.id(), cause).await {
@@ -91,6 +95,14 @@ fn may_not_be_woken(handle: &Handle, cause: WakeCause) -> bool {
     );
     let meant = matches!(cause, WakeCause::Lifecycle | WakeCause::Create);
     asleep && !meant && !handle.settings().auto_wake
+}
+
+/// Whether it has a container, or will have one soon.
+fn is_underway(handle: &Handle) -> bool {
+    !matches!(
+        handle.status().state,
+        State::Hibernated | State::Stopped | State::Failed
+    )
 }
 
 fn open_gate(handle: &Handle) -> Option<Arc<Gate>> {

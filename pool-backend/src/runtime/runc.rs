@@ -10,7 +10,7 @@ use super::oci_program::OciProgram;
 use super::stage::{self, KernelFacts};
 use super::{
     ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, RuntimeKind, Settings,
-    SleepTraits, Usage,
+    SleepTraits, Traffic, Usage,
 };
 
 /// What CRIU refuses to dump, and to restore, unless it is told to.
@@ -87,6 +87,10 @@ impl Runtime for Runc {
 
     async fn usage(&self, id: &OciId) -> Result<Usage, RuntimeError> {
         Ok(self.program.usage(id))
+    }
+
+    fn disk(&self, id: &OciId) -> Traffic {
+        self.program.cgroups.disk(id.as_str())
     }
 
     async fn remove(&self, id: &OciId) -> Result<(), RuntimeError> {

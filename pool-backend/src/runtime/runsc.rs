@@ -18,7 +18,7 @@ use super::oci_program::OciProgram;
 use super::stage;
 use super::{
     ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, RuntimeKind, Settings,
-    SleepTraits, Usage,
+    SleepTraits, Traffic, Usage,
 };
 use crate::config::Limits;
 
@@ -135,6 +135,10 @@ impl Runtime for Runsc {
 
     async fn usage(&self, id: &OciId) -> Result<Usage, RuntimeError> {
         Ok(self.program.usage(id))
+    }
+
+    fn disk(&self, id: &OciId) -> Traffic {
+        self.program.cgroups.disk(id.as_str())
     }
 
     async fn remove(&self, id: &OciId) -> Result<(), RuntimeError> {

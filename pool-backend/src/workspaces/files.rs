@@ -51,6 +51,15 @@ impl Workspace {
         self.engine().files.read(&self.volume(), &path).await
     }
 
+    /// [`Workspace::read_file`] for a look that is no use of the workspace.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn peek_file(&self, path: &str) -> Result<(FileInfo, ByteStream), Error> {
+        let path = VolumePath::parse_below_root(path)?;
+        self.engine().files.read(&self.volume(), &path).await
+    }
+
     /// Writes a file in one step as others see it, parent directories included. A content stream
     /// that fails leaves what was there.
     ///
@@ -64,6 +73,7 @@ impl Workspace {
         options: WriteOptions,
     ) -> Result<FileInfo, Error> {
         let path = VolumePath::parse_below_root(path)?;
+        self.may_write().await?;
         // The stream is taken by the first call that gets as far as to read it.
         let content = Content::new(content);
         self.calling_for(WakeCause::Write, |init| {
@@ -92,6 +102,7 @@ impl Workspace {
         mode: Option<u32>,
     ) -> Result<FileInfo, Error> {
         let path = VolumePath::parse_below_root(path)?;
+        self.may_write().await?;
         let mode = mode.map(|mode| mode & 0o7777);
         self.calling_for(WakeCause::Write, |init| {
             let path = path.as_str().to_owned();
@@ -114,6 +125,10 @@ impl Workspace {
             async move { init.remove(&path).await }
         })
         .await
+    }
+
+    async fn may_write(&self) -> Result<(), Error> {
+        self.engine().may_write(&self.handle.identity().owner).await
     }
 
     fn volume(&self) -> PathBuf {

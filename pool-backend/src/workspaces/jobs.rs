@@ -111,7 +111,7 @@ impl Workspace {
     }
 }
 
-fn checked(command: Command, timeout: Option<Duration>) -> Result<Run, Error> {
+pub(super) fn checked(command: Command, timeout: Option<Duration>) -> Result<Run, Error> {
     let invalid = |message: &str| Err(Error::new(ErrorKind::Invalid, message));
     if command.command.len() > MAX_COMMAND {
         return invalid("the command is longer than 128 KiB; write it to a file and run that");

@@ -13,6 +13,7 @@ use futures_util::stream::BoxStream;
 use time::OffsetDateTime;
 
 use crate::pool::{Broken, PoolSize, Standing};
+pub use crate::runtime::Traffic;
 use crate::template::language::Version;
 
 /// What is known of a workspace without asking its container.
@@ -36,6 +37,21 @@ pub struct Summary {
     /// When its container last started; none while it has none.
     pub started_at: Option<OffsetDateTime>,
     pub last_activity_at: OffsetDateTime,
+}
+
+/// What a container uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Measured {
+    /// Now, without what the kernel would give back first.
+    pub memory_bytes: u64,
+    /// CPU time since it started.
+    pub cpu_micros: u64,
+    /// Processes and threads as the host counts them; with gVisor these are gVisor's own.
+    pub tasks: u64,
+    /// Over its network since it started.
+    pub network: Traffic,
+    /// From and to disks since it started.
+    pub disk: Traffic,
 }
 
 /// How a workspace stands, and what becomes of it when nobody uses it.

@@ -8,13 +8,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use agent_api::{Count, Counter, KeyUsage};
 use data_encoding::HEXLOWER;
 use fleet::durable;
 use fleet::id::OwnerId;
-use fleet::record::{Damaged, OwnerRecord, RecordStore};
+use fleet::record::{Damaged, OwnerRecord, Quota, RecordStore};
 use time::OffsetDateTime;
 
-use super::{Entry, Index, KEY_MAX, KeyError, hash, key_record, mint_secret};
+use super::book::Book;
+use super::{Entry, Index, KEY_MAX, KeyError, Owner, Terms, hash, key_record, mint_secret};
 
 /// Name of the first owner.
 const FIRST_OWNER: &str = "default";
@@ -25,7 +27,8 @@ pub(super) fn key_file(data_dir: &Path) -> PathBuf {
 
 pub(super) async fn load(records: &RecordStore, data_dir: &Path) -> Result<Index, KeyError> {
     let (store, file) = (records.clone(), key_file(data_dir));
-    let read = tokio::task::spawn_blocking(move || read(&store, &file)).await;
+    let dir = data_dir.to_owned();
+    let read = tokio::task::spawn_blocking(move || read(&store, &file, &Book::read(&dir))).await;
     let (mut index, secret) = read.map_err(|error| KeyError::KeyFile(error.to_string()))??;
     if let Some(secret) = secret {
         make_first(records, &mut index, &secret).await?;
@@ -34,15 +37,23 @@ pub(super) async fn load(records: &RecordStore, data_dir: &Path) -> Result<Index
 }
 
 /// The index, and the secret of a first key that is still to be recorded.
-fn read(records: &RecordStore, key_file: &Path) -> Result<(Index, Option<String>), KeyError> {
+fn read(
+    records: &RecordStore,
+    key_file: &Path,
+    book: &Book,
+) -> Result<(Index, Option<String>), KeyError> {
     let (mut owners, damaged_owners) = records.load_owners();
     let (keys, damaged_keys) = records.load_keys();
     for Damaged { path, why } in damaged_owners.iter().chain(&damaged_keys) {
         tracing::error!(path = %path.display(), why, "a record of an owner or key is damaged");
     }
     owners.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    let owners = owners.into_iter().map(|record| Owner {
+        running_ms: Arc::new(book.owner(&record.id)),
+        record,
+    });
     let mut index = Index {
-        owners,
+        owners: owners.collect(),
         ..Index::default()
     };
     for record in keys {
@@ -50,15 +61,16 @@ fn read(records: &RecordStore, key_file: &Path) -> Result<(Index, Option<String>
             .decode(record.sha256.as_bytes())
             .ok()
             .and_then(|bytes| bytes.try_into().ok());
-        let owner = index.owners.iter().find(|owner| owner.id == record.owner);
+        let admin = index.is_admin(&record.owner);
+        let mut owners = index.owners.iter();
+        let owner = owners.find(|owner| owner.record.id == record.owner);
         let (Some(hash), Some(owner)) = (hash, owner) else {
             tracing::error!(key = %record.id, "a key has no owner or no hash; it is not used");
             continue;
         };
-        let name: Arc<str> = owner.name.as_str().into();
-        index
-            .keys
-            .insert(hash, Arc::new(Entry::new(hash, record, name)));
+        let usage = book.key(&record.id);
+        let entry = Entry::new(hash, record, owner, admin, usage);
+        index.keys.insert(hash, Arc::new(entry));
     }
     if !index.keys.is_empty() {
         return Ok((index, None));
@@ -103,19 +115,21 @@ async fn make_first(
             id: OwnerId::mint(),
             name: FIRST_OWNER.to_owned(),
             created_at: OffsetDateTime::now_utc(),
+            quota: Quota::default(),
         };
         records.save_owner(&owner).await?;
-        index.owners.push(owner);
+        index.owners.push(Owner {
+            running_ms: Arc::new(Counter::resume(Count::default(), owner.created_at)),
+            record: owner,
+        });
     }
     let Some(owner) = index.owners.first() else {
         return Ok(());
     };
     let hash = hash(secret);
-    let record = key_record(&owner.id, &hash);
+    let record = key_record(&owner.record.id, &hash, Terms::default());
     records.save_key(&record).await?;
-    let name: Arc<str> = owner.name.as_str().into();
-    index
-        .keys
-        .insert(hash, Arc::new(Entry::new(hash, record, name)));
+    let entry = Entry::new(hash, record, owner, true, KeyUsage::new());
+    index.keys.insert(hash, Arc::new(entry));
     Ok(())
 }

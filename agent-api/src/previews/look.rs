@@ -1,0 +1,44 @@
+//! Gathers what `detect` looks at, from the volume: nothing is woken.
+//!
+//! Must never happen here: more than a bounded part of a file in memory.
+
+use pool_backend::Workspace;
+use pool_backend::workspaces::FileKind;
+
+use super::detect::{LOOKED_INTO, Project, READ};
+use crate::Problem;
+use crate::streams::collect;
+
+/// Largest file that is looked into.
+const FILE_MAX: usize = 256 * 1024;
+/// Names that are looked at, of each directory.
+const NAMES_MAX: usize = 2000;
+
+pub(super) async fn look(workspace: &Workspace) -> Result<Project, Problem> {
+    let mut project = Project::default();
+    let root = workspace.list_files("/", false, false).await?;
+    for found in root.iter().take(NAMES_MAX) {
+        project.names.insert(found.path.clone());
+        if found.kind == FileKind::Directory
+            && LOOKED_INTO.contains(&found.path.as_str())
+            && let Ok(inner) = workspace.list_files(&found.path, false, false).await
+        {
+            let inner = inner.into_iter().take(NAMES_MAX);
+            project.names.extend(inner.map(|found| found.path));
+        }
+    }
+    for found in &root {
+        let small = found.size <= FILE_MAX as u64;
+        if found.kind == FileKind::File && small && READ.contains(&found.path.as_str()) {
+            // Gone or changed meanwhile: then it is not looked into.
+            let Ok((_, content)) = workspace.peek_file(&found.path).await else {
+                continue;
+            };
+            if let Ok(Some(content)) = collect(content, FILE_MAX).await {
+                let text = String::from_utf8_lossy(&content).into_owned();
+                project.contents.insert(found.path.clone(), text);
+            }
+        }
+    }
+    Ok(project)
+}

@@ -1,0 +1,72 @@
+//! The API against its own description: whatever is sent, no answer is a fault of ours, and every
+//! answer is as described.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use fleeks_tests::world::{Runtime, repository};
+use fleeks_tests::{World, process};
+
+/// A few strange calls of each kind.
+pub fn calls_and_answers_agree(runtime: Runtime) -> Result<()> {
+    agree(runtime, 2, Duration::from_secs(300))
+}
+
+/// Many.
+pub fn calls_and_answers_agree_for_long(runtime: Runtime) -> Result<()> {
+    agree(runtime, 300, Duration::from_secs(3 * 3600))
+}
+
+/// On a platform of its own: strangers' calls make, change and delete whatever they hit upon.
+fn agree(runtime: Runtime, examples: u32, limit: Duration) -> Result<()> {
+    let world = World::builder(runtime).pool("default", 1).open()?;
+    let api = world.api()?;
+    let described = api.without_key().get("/openapi.json")?.ok()?;
+    ensure!(
+        described["openapi"]
+            .as_str()
+            .is_some_and(|version| version.starts_with("3.1"))
+    );
+    let paths = described["paths"].as_object().context("no paths")?;
+    ensure!(paths.len() > 40, "only {} paths are described", paths.len());
+    let page = api.without_key().get("/docs")?;
+    ensure!(
+        page.status == 200 && page.content_type.starts_with("text/html"),
+        "{page:?}"
+    );
+    ensure!(
+        !page.text().contains("https://"),
+        "the page is not all from here"
+    );
+
+    let tool = repository().join(".venv/bin/schemathesis");
+    let mut command = Command::new(&tool);
+    command
+        .arg("run")
+        .arg(format!("{}/openapi.json", api.base()));
+    command.args(["--header", &format!("X-API-Key: {}", api.key())]);
+    command.args([
+        "--checks",
+        "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+    ]);
+    command.args([
+        "--phases",
+        "fuzzing",
+        "--max-examples",
+        &examples.to_string(),
+    ]);
+    command.args([
+        "--workers",
+        "2",
+        "--generation-database",
+        "none",
+        "--no-color",
+    ]);
+    command.env("NO_PROXY", "*").current_dir(world.scratch()?);
+    let finished = process::run(command, limit)?;
+    finished
+        .success()
+        .with_context(|| format!("{} found a disagreement", tool.display()))?;
+    world.stop()
+}
