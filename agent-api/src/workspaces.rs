@@ -91,7 +91,7 @@ pub(crate) fn find(state: &ApiState, caller: &Caller, text: &str) -> Result<Work
 struct Create {
     project_id: String,
     template: Option<String>,
-    /// Refused: a template's versions are fixed.
+    /// Refused where the template has another.
     #[schema(value_type = Option<Object>)]
     pinned_versions: Option<BTreeMap<String, Value>>,
 }
