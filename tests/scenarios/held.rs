@@ -292,7 +292,7 @@ pub fn five_hundred_wake_one_sleeper_once(runtime: Runtime) -> Result<()> {
 pub fn held_websockets_are_small(runtime: Runtime) -> Result<()> {
     /// As the design has it, for an idle TLS connection or websocket.
     const MOST: u64 = 60 << 10;
-    const COUNT: usize = 200;
+    const COUNT: usize = 800;
     let world = World::builder(runtime).pool("python", 1).open()?;
     {
         let workspace = world.workspace("python")?;
@@ -301,7 +301,11 @@ pub fn held_websockets_are_small(runtime: Runtime) -> Result<()> {
         let mut before = 0;
         for number in 0..COUNT + 40 {
             if number == 40 {
-                // What is taken once, by the first of them, is not theirs.
+                // What is taken once, by the first of them and by a hibernation, is not theirs.
+                hibernate(&workspace)?;
+                for socket in &mut some {
+                    echoes(socket, &Message::text("good morning"))?;
+                }
                 before = memory::proportional(world.pid()?)?;
             }
             let mut socket = visit(&world, &workspace, "/ws")?;
