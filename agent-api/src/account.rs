@@ -150,7 +150,7 @@ async fn used(state: &ApiState, caller: &Caller) -> Json<Usage> {
         .list(owner, Some(ApiStatus::Ready), 1, 1)
         .total;
     let ran = caller.running_ms.look(now);
-    let hours = |millis: u64| (millis as f64 / 3_600.0).round() / 1_000.0;
+    let hours = |millis: u64| (millis as f64 / 3.6).round() / 1e6;
     let quota = state.workspaces.quota(owner);
     Json(Usage {
         owner_id: owner.to_string(),

@@ -219,6 +219,7 @@ async fn create(
 
 /// What a revocation answers.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RevokedLink)]
 struct Revoked {
     link_id: String,
     revoked: bool,

@@ -104,6 +104,7 @@ struct RateLimit {
 
 /// What the new key should be good for.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = CreateKey)]
 struct Create {
     /// Whose it is; made if there is none of that name. Absent: the caller's.
     owner_name: Option<String>,
@@ -265,6 +266,7 @@ async fn list(State(Management { keys, .. }): State<Management>, caller: Caller)
 
 /// What a revocation answers.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RevokedKey)]
 struct Revoked {
     key_id: String,
     revoked: bool,
