@@ -42,13 +42,11 @@ pub fn background_returns_at_once(world: &World) -> Result<()> {
             reply.took
         );
     }
-    ensure!(
-        workspace
-            .sh("pgrep -c sleep || ps ax | grep -c '[s]leep'")?
-            .parse::<u32>()?
-            >= 3,
-        "the children must live on"
-    );
+    // The shell in the background may not have come to its `sleep` yet.
+    wait::until_true("the children to live on", Duration::from_secs(20), || {
+        let count = workspace.sh("pgrep -c sleep || ps ax | grep -c '[s]leep'")?;
+        Ok(count.parse::<u32>()? >= 3)
+    })?;
     Ok(())
 }
 

@@ -5,14 +5,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fleet::directory::WakeCause;
 use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
+use time::OffsetDateTime;
 
 use super::path::VolumePath;
-use super::{ByteStream, FileInfo, Workspace, WriteOptions};
-use crate::error::Error;
+use super::{ByteStream, FileInfo, FileKind, Workspace, WriteOptions};
+use crate::error::{Error, ErrorKind};
 
 // `path` as the user wrote it: `a`, `/a`, `./a` and `/workspace/a` are one.
 impl Workspace {
@@ -87,7 +89,19 @@ impl Workspace {
             async move { init.write(write, content).await }
         })
         .await?;
-        self.engine().files.stat(&self.volume(), &path).await
+        let there = self.engine().files.stat(&self.volume(), &path).await;
+        match there {
+            // The app inside took it away already, which is no failure of the write.
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(FileInfo {
+                path: path.as_str().to_owned(),
+                kind: FileKind::File,
+                size: content.size(),
+                mode: options.mode.map_or(0o644, |mode| mode & 0o777),
+                created_at: OffsetDateTime::now_utc(),
+                modified_at: OffsetDateTime::now_utc(),
+            }),
+            there => there,
+        }
     }
 
     /// Makes a directory.
@@ -137,16 +151,33 @@ impl Workspace {
 }
 
 /// Content that can be read once, by whichever attempt comes to read it.
-struct Content(Arc<Mutex<Option<ByteStream>>>);
+struct Content {
+    source: Arc<Mutex<Option<ByteStream>>>,
+    read: Arc<AtomicU64>,
+}
 
 impl Content {
     fn new(content: ByteStream) -> Self {
-        Self(Arc::new(Mutex::new(Some(content))))
+        let read = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&read);
+        let counted = content.inspect(move |piece| {
+            let bytes = piece.as_ref().map_or(0, |bytes| bytes.len() as u64);
+            count.fetch_add(bytes, Ordering::Relaxed);
+        });
+        Self {
+            source: Arc::new(Mutex::new(Some(counted.boxed()))),
+            read,
+        }
+    }
+
+    /// Bytes that were read of it so far.
+    fn size(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
     }
 
     /// Takes the content when it is first polled, not before.
     fn reader(&self) -> ByteStream {
-        let source = Arc::clone(&self.0);
+        let source = Arc::clone(&self.source);
         stream::once(async move { source.lock().take() })
             .flat_map(|taken| {
                 taken.unwrap_or_else(|| {
