@@ -21,13 +21,12 @@ const MOUNT_POINTS: [&str; 7] = ["dev", "proc", "run", "sys", "tmp", "var/tmp", 
 /// Files that are bound over; likewise.
 const FILE_MOUNT_POINTS: [&str; 2] = ["etc/hostname", "etc/hosts"];
 /// Directories that programs expect to exist.
-const EMPTY: [&str; 12] = [
+const EMPTY: [&str; 11] = [
     "home",
     "media",
     "mnt",
-    // Where templates' dependencies are bound.
-    "node_modules",
     "opt/fleeks/bin",
+    // Where templates' dependencies are bound.
     "opt/fleeks/layer",
     "root",
     "srv",
@@ -36,6 +35,9 @@ const EMPTY: [&str; 12] = [
     "var/lib",
     "var/log",
 ];
+/// Where Node packages of a template are bound. Only roots that are given some have it: npm takes the
+/// first directory upwards with such a name for the project's.
+const NODE_MODULES: &str = "node_modules";
 /// Debian calls them otherwise, or leaves the plain name to the user.
 const COMMANDS: [(&str, &[&str]); 4] = [
     (
@@ -70,6 +72,8 @@ pub struct Root {
 #[derive(Debug, Clone)]
 pub struct HostRoot {
     directory: PathBuf,
+    /// The same, with a place for Node packages.
+    with_modules: PathBuf,
 }
 
 impl HostRoot {
@@ -79,6 +83,18 @@ impl HostRoot {
     /// # Errors
     /// What the file system said.
     pub fn make(directory: PathBuf, resolvers: &[Ipv4Addr]) -> io::Result<Self> {
+        let with_modules = directory.with_extension("modules");
+        for root in [&directory, &with_modules] {
+            Self::skeleton(root, resolvers)?;
+        }
+        std::fs::create_dir_all(with_modules.join(NODE_MODULES))?;
+        Ok(Self {
+            directory,
+            with_modules,
+        })
+    }
+
+    fn skeleton(directory: &Path, resolvers: &[Ipv4Addr]) -> io::Result<()> {
         for name in MOUNT_POINTS.iter().chain(&EMPTY) {
             std::fs::create_dir_all(directory.join(name))?;
         }
@@ -101,8 +117,7 @@ impl HostRoot {
                 )?;
             }
         }
-        etc::make(&directory.join("etc"), resolvers)?;
-        Ok(Self { directory })
+        etc::make(&directory.join("etc"), resolvers)
     }
 
     /// The root that a template asks for, with `further` read-only binds.
@@ -111,10 +126,19 @@ impl HostRoot {
     /// The template's directory lacks a mount point: `NotFound`, with its name.
     pub fn resolve(&self, rootfs: &Rootfs, further: &[(PathBuf, PathBuf)]) -> io::Result<Root> {
         let mut root = match rootfs {
-            Rootfs::Host => Root {
-                directory: self.directory.clone(),
-                binds: vec![("/usr".into(), "/usr".into())],
-            },
+            Rootfs::Host => {
+                let modules = Path::new("/").join(NODE_MODULES);
+                let has_modules = further.iter().any(|(_, inside)| *inside == modules);
+                let directory = if has_modules {
+                    &self.with_modules
+                } else {
+                    &self.directory
+                };
+                Root {
+                    directory: directory.clone(),
+                    binds: vec![("/usr".into(), "/usr".into())],
+                }
+            }
             Rootfs::Directory(directory) => {
                 let fixed = MOUNT_POINTS.iter().chain(&FILE_MOUNT_POINTS).map(Path::new);
                 let bound = further.iter().map(|(_, inside)| inside.as_path());
@@ -177,6 +201,10 @@ mod tests {
             }
             assert_eq!(root.resolve(&Rootfs::Host, &[]).unwrap().directory, path);
         }
+        let root = HostRoot::make(path.clone(), &[Ipv4Addr::new(9, 9, 9, 9)]).unwrap();
+        let modules = [(PathBuf::from("/some"), PathBuf::from("/node_modules"))];
+        let bound = root.resolve(&Rootfs::Host, &modules).unwrap().directory;
+        assert!(bound.join("node_modules").is_dir() && !path.join("node_modules").exists());
         let resolv_conf = std::fs::read_to_string(path.join("etc/resolv.conf")).unwrap();
         assert!(resolv_conf.contains("nameserver 9.9.9.9\n"));
     }
