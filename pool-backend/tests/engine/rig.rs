@@ -189,13 +189,14 @@ impl Rig {
         self.home.path().join("data/snapshots").join(id.as_str())
     }
 
-    /// What there is on the machine of any container.
-    pub fn containers(&self) -> Vec<String> {
+    /// What there is on the machine of this workspace's container, whatever its generation. The node
+    /// may have others: after a start it asks a sandbox of its own for languages.
+    pub fn traces_of(&self, workspace: &Workspace) -> Vec<String> {
+        let container = workspace.summary().container;
+        let (_, random) = container.as_str().split_once('_').unwrap();
+        let name = format!("{}-{random}-", self.instance);
         let mut left = self.leftovers();
-        left.retain(|line| {
-            let of_one = line.contains(&format!("{}-", self.instance));
-            of_one && !line.starts_with("mount") && !line.starts_with("nft")
-        });
+        left.retain(|line| line.contains(&name) && !line.starts_with("mount"));
         left
     }
 

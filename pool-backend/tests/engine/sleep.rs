@@ -19,6 +19,7 @@ pub async fn what_runs_goes_on_after_sleep(runtime: RuntimeChoice) {
     let (workspace, job) = counter(&rig, "demo").await;
     let began = Instant::now();
     let before = ask(&workspace).await;
+    assert_ne!(rig.traces_of(&workspace), Vec::<String>::new());
     let asleep = workspace.hibernate().await.unwrap();
     let hibernated = began.elapsed();
     assert_eq!((asleep.state, asleep.generation.0), (State::Hibernated, 1));
@@ -27,7 +28,8 @@ pub async fn what_runs_goes_on_after_sleep(runtime: RuntimeChoice) {
         State::Hibernated
     );
     assert_eq!(names(&rig.snapshots(&workspace)), ["1"]);
-    assert_eq!(rig.containers(), Vec::<String>::new(), "it costs nothing");
+    let traces = rig.traces_of(&workspace);
+    assert_eq!(traces, Vec::<String>::new(), "it costs nothing");
     // Files are read without waking it; nor does looking at it.
     assert_eq!(read(&workspace, "log").await.unwrap()[..7], *b"/ready\n");
     assert!(workspace.processes().await.unwrap().is_empty());
