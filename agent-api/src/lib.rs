@@ -23,6 +23,7 @@ mod streams;
 mod templates;
 mod terminal;
 mod urls;
+pub mod websocket;
 mod workspaces;
 
 use axum::extract::Request;
@@ -49,6 +50,8 @@ pub struct ApiState {
     pub public: std::sync::Arc<PublicUrls>,
     /// Signs the tokens of share links.
     pub share_key: std::sync::Arc<fleet::share::ShareKey>,
+    /// All websockets of this server.
+    pub sockets: websocket::Websockets,
 }
 
 /// Every path of the API but `/health` and keys, which are the server's.

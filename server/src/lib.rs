@@ -18,6 +18,7 @@ mod socket;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use agent_api::websocket::Websockets;
 use agent_api::{ApiState, PublicUrls};
 use axum::Router;
 use fleet::record::RecordStore;
@@ -25,7 +26,6 @@ use fleet::share::ShareKey;
 use fleet::timing;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use pool_backend::Workspaces;
 use tokio::net::{UnixListener, UnixStream};
@@ -84,6 +84,9 @@ pub struct Server {
     router: Router,
     keys: Arc<KeyStore>,
     workspaces: Workspaces,
+    /// Turned true when everybody has to say goodbye.
+    leave: watch::Sender<bool>,
+    sockets: Websockets,
 }
 
 impl Server {
@@ -97,10 +100,13 @@ impl Server {
             parts.workspaces.set_quota(&owner.id, owner.quota);
         }
         let workspaces = parts.workspaces.clone();
+        let (leave, leaving) = watch::channel(false);
+        let sockets = Websockets::new(leaving);
         let api = agent_api::router(ApiState {
             workspaces: parts.workspaces,
             public: Arc::new(parts.public),
             share_key: parts.share_key,
+            sockets: sockets.clone(),
         });
         let managed = Some(workspaces.clone());
         let (api, document) = api
@@ -114,6 +120,8 @@ impl Server {
             router,
             keys,
             workspaces,
+            leave,
+            sockets,
         })
     }
 
@@ -130,6 +138,8 @@ impl Server {
             router,
             keys,
             workspaces,
+            leave,
+            sockets,
         } = self;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let book = tokio::spawn(async move {
@@ -139,7 +149,7 @@ impl Server {
             };
             keys.keep_book(&workspaces, end).await;
         });
-        serve(listener, router, shutdown).await;
+        serve(listener, router, shutdown, leave, sockets).await;
         let _ = stop.send(());
         if let Err(error) = book.await {
             tracing::warn!(%error, "what keys used was not written down");
@@ -150,8 +160,13 @@ impl Server {
     }
 }
 
-async fn serve(listener: UnixListener, router: Router, shutdown: impl Future<Output = ()> + Send) {
-    let graceful = GracefulShutdown::new();
+async fn serve(
+    listener: UnixListener,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send,
+    leave: watch::Sender<bool>,
+    sockets: Websockets,
+) {
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -159,7 +174,7 @@ async fn serve(listener: UnixListener, router: Router, shutdown: impl Future<Out
             () = &mut shutdown => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), &graceful));
+                    connections.spawn(connection(stream, router.clone(), leave.subscribe()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -170,28 +185,39 @@ async fn serve(listener: UnixListener, router: Router, shutdown: impl Future<Out
         }
     }
     drop(listener);
-    let drained = tokio::time::timeout(timing::DRAIN, graceful.shutdown()).await;
-    if drained.is_err() {
+    leave.send_replace(true);
+    let ended = async {
+        while connections.join_next().await.is_some() {}
+        sockets.ended().await;
+    };
+    if tokio::time::timeout(timing::DRAIN, ended).await.is_err() {
         tracing::warn!(left = connections.len(), "requests did not end in time");
     }
     connections.shutdown().await;
 }
 
-/// One connection of the gateway, which keeps idle ones open and has its own deadlines.
-fn connection(
-    stream: UnixStream,
-    router: Router,
-    graceful: &GracefulShutdown,
-) -> impl Future<Output = ()> + Send + use<> {
+/// One connection of the gateway, which keeps idle ones open and has its own deadlines. It may
+/// become a websocket, of which [`Websockets`] knows then.
+async fn connection(stream: UnixStream, router: Router, mut leaving: watch::Receiver<bool>) {
     let service = TowerToHyperService::new(app::entrance(router));
     let connection = http1::Builder::new()
         .max_buf_size(HEAD_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    let connection = graceful.watch(connection);
-    async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection broke");
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let left = async {
+        // A sender that is gone is gone for good.
+        let _ = leaving.wait_for(|leaving| *leaving).await;
+    };
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = left => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
     }
 }
 

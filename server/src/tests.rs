@@ -2,13 +2,18 @@
 //! see who gets in and what errors look like.
 
 use super::*;
+use agent_api::websocket::{Leaving, Socket};
 use agent_api::{Caller, JsonBody, Problem};
+use axum::extract::Request;
 use axum::routing::{get, post};
+use futures_util::{SinkExt as _, StreamExt as _};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error as WebsocketError, Message, protocol::CloseFrame};
 
 struct Fixture {
     dir: TempDir,
@@ -34,7 +39,27 @@ impl Answer {
     }
 }
 
-fn small_api() -> Router {
+/// Says back what it hears; goodbye when the server goes.
+async fn echo(mut socket: Socket, mut leaving: Leaving) {
+    loop {
+        tokio::select! {
+            () = leaving.begun() => {
+                let away = CloseFrame { code: CloseCode::Away, reason: "away".into() };
+                let _ = socket.close(Some(away)).await;
+                return;
+            }
+            said = socket.next() => match said {
+                Some(Ok(said @ (Message::Text(_) | Message::Binary(_)))) => {
+                    if socket.send(said).await.is_err() { return; }
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return,
+            }
+        }
+    }
+}
+
+fn small_api(sockets: Websockets) -> Router {
     let panics = || async {
         let empty: Vec<u8> = Vec::new();
         // What a bug looks like.
@@ -51,6 +76,10 @@ fn small_api() -> Router {
         )
         .route("/api/v1/bug", get(panics))
         .route(
+            "/api/v1/echo",
+            get(|_: Caller, request: Request| async move { sockets.upgrade(request, echo) }),
+        )
+        .route(
             "/api/v1/deny",
             get(|| async { Problem::new(StatusCode::TOO_MANY_REQUESTS, "slowly") }),
         )
@@ -66,13 +95,16 @@ impl Fixture {
         let keys = Arc::new(keys);
         let (ready, is_ready) = watch::channel(true);
         let (managed, _) = keys::routes(Arc::clone(&keys), None).split_for_parts();
-        let api = small_api().merge(managed);
+        let (leave, leaving) = watch::channel(false);
+        let sockets = Websockets::new(leaving);
+        let api = small_api(sockets.clone()).merge(managed);
         let router = app::app(api, Arc::clone(&keys), is_ready);
         let listener = socket::bind(&dir.path().join("run/api.sock")).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, router, async move {
+        let shutdown = async move {
             let _ = stopped.await;
-        }));
+        };
+        let server = tokio::spawn(serve(listener, router, shutdown, leave, sockets));
         Self {
             dir,
             keys,
@@ -301,6 +333,57 @@ async fn keys_over_http() {
             .status,
         409
     );
+}
+
+#[tokio::test]
+async fn websockets_are_served_and_told_when_the_server_goes() {
+    let mut api = Fixture::start().await;
+    let path = api.dir.path().join("run/api.sock");
+    let open = async |key: &str| {
+        let stream = UnixStream::connect(&path).await.unwrap();
+        let request = http::Request::get("ws://api/api/v1/echo")
+            .header("host", "api")
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("x-api-key", key)
+            .body(())
+            .unwrap();
+        tokio_tungstenite::client_async(request, stream).await
+    };
+    let refused = open("fleeks_sk_wrong").await.unwrap_err();
+    assert!(
+        matches!(&refused, WebsocketError::Http(answer) if answer.status() == 401),
+        "{refused:?}"
+    );
+    let plain = api.get("/api/v1/echo").await;
+    assert_eq!(
+        (plain.status, plain.header("upgrade")),
+        (426, Some("websocket"))
+    );
+
+    let (mut socket, _) = open(&api.key()).await.unwrap();
+    for said in [Message::text("hello"), Message::binary(vec![0; 50_000])] {
+        socket.send(said.clone()).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), said);
+    }
+    // Longer than a message may be: the socket ends, the server does not.
+    let (mut large, _) = open(&api.key()).await.unwrap();
+    let _ = large.send(Message::binary(vec![0; 1 << 20])).await;
+    while let Some(Ok(_)) = large.next().await {}
+
+    api.stop.take().unwrap().send(()).unwrap();
+    let goodbye = socket.next().await.unwrap().unwrap();
+    assert!(
+        matches!(&goodbye, Message::Close(Some(frame)) if frame.code == CloseCode::Away),
+        "{goodbye:?}"
+    );
+    while let Some(Ok(_)) = socket.next().await {}
+    tokio::time::timeout(timing::DRAIN, api.server)
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]

@@ -381,3 +381,36 @@ async fn an_app_that_ends_ends_the_conversation() {
         "an end without a word: {gone:?}"
     );
 }
+
+#[tokio::test]
+async fn the_api_speaks_websocket_too() {
+    let mut house = House::new().await;
+    let listener = tokio::net::UnixListener::bind(&house.api_socket).unwrap();
+    let api = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        tokio_tungstenite::accept_async(stream).await.unwrap()
+    });
+    let host = format!("api.{}", crate::house::DOMAIN);
+    let stream = tls(&house, &["http/1.1"], &host).await;
+    let url = format!("wss://{host}/api/v1/anything");
+    let (mut client, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    let mut api = api.await.unwrap();
+    for said in [Message::text("ls\n"), Message::binary(vec![3; 100_000])] {
+        client.send(said.clone()).await.unwrap();
+        assert_eq!(api.next().await.unwrap().unwrap(), said);
+        api.send(said.clone()).await.unwrap();
+        assert_eq!(next(&mut client).await, said);
+    }
+    house.stop.send(true).unwrap();
+    assert_eq!(end(&mut client).await, CloseCode::Away);
+    let told = api.next().await.unwrap().unwrap();
+    assert!(
+        matches!(&told, Message::Close(Some(close)) if close.code == CloseCode::Away),
+        "{told:?}"
+    );
+    while let Some(Ok(_)) = client.next().await {}
+    drop((client, api));
+    let gateway = house.gateway.take().unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(5), gateway).await;
+    ended.expect("drained").unwrap();
+}
