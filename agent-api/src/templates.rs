@@ -1,15 +1,15 @@
-//! `/api/v1/templates`: what workspaces can start from, and installing a template's dependencies
-//! ahead of its first workspace.
+//! `/api/v1/templates`: what workspaces can start from, and installing what a template needs ahead
+//! of its first workspace.
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::StatusCode;
 use pool_backend::Progress;
 use pool_backend::workspaces::{Dependencies, TemplateInfo};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::workspaces::{language_versions, template};
@@ -33,6 +33,8 @@ struct Info {
     build: Option<String>,
     hot_reload: bool,
     files: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<Value>,
     available: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     unavailable_reason: Option<String>,
@@ -49,11 +51,15 @@ impl Info {
             description: template.description.clone(),
             languages: info.languages.clone(),
             language_versions: language_versions(&info.versions),
-            main_ports: template.main_ports.clone(),
-            run: template.run.clone(),
+            main_ports: info.main_ports.clone(),
+            run: info.run.clone(),
             build: template.build.clone(),
             hot_reload: template.hot_reload,
             files: template.files.len(),
+            image: info
+                .image
+                .as_ref()
+                .map(|image| json!({ "reference": image.reference, "digest": image.digest })),
             available: why.is_none(),
             unavailable_reason: why.map(|why| why.reason.clone()),
             fix: why.map(|why| why.fix.clone()),
@@ -67,8 +73,9 @@ fn dependencies(dependencies: &Dependencies) -> Value {
         Dependencies::None => json!({ "status": "none" }),
         Dependencies::Missing => json!({ "status": "missing" }),
         Dependencies::Ready => json!({ "status": "ready" }),
-        Dependencies::Installing(Progress::Working { since, step }) => json!({
+        Dependencies::Installing(Progress::Working { since, step, bytes }) => json!({
             "status": "installing", "step": step, "seconds": since.elapsed().as_secs(),
+            "bytes_done": bytes.map(|(done, _)| done), "bytes_total": bytes.map(|(_, all)| all),
         }),
         Dependencies::Installing(Progress::Failed { problem, .. }) => {
             json!({ "status": "failed", "problem": problem })
@@ -92,11 +99,19 @@ async fn show(
     Ok(Json(Info::new(&state.workspaces.template_info(&name)?)))
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Wish {
+    /// Ask the registry again where the image's name leads to.
+    pull: bool,
+}
+
 /// Returns at once; [`show`] tells how it goes.
 async fn build(
     State(state): State<ApiState>,
     caller: Caller,
     Path(name): Path<String>,
+    Query(wish): Query<Wish>,
 ) -> Result<(StatusCode, Json<Info>), Problem> {
     if !caller.admin {
         return Err(Problem::new(
@@ -105,7 +120,7 @@ async fn build(
         ));
     }
     let name = known(&state, &name)?;
-    let info = state.workspaces.build_template(&name)?;
+    let info = state.workspaces.build_template(&name, wish.pull)?;
     Ok((StatusCode::ACCEPTED, Json(Info::new(&info))))
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Must never happen here: an assertion about time. Benches report, tests decide.
 
+mod article;
 mod cycles;
 mod measure;
 mod options;
@@ -11,6 +12,7 @@ mod report;
 mod sample;
 mod sleep;
 mod stampede;
+mod templates;
 
 use std::process::ExitCode;
 
@@ -42,6 +44,8 @@ fn run(options: &Options) -> Result<()> {
                 What::Stampede => stampede::all(runtime, options, &mut report),
                 What::Pool => pool::all(runtime, options, &mut report),
                 What::Cycles => cycles::all(runtime, options, &mut report),
+                What::Templates => templates::all(runtime, options, &mut report),
+                What::Article => article::all(runtime, &mut report),
             };
             if let Err(error) = measured {
                 // What was measured before counts all the same.

@@ -27,6 +27,9 @@ pub struct Options {
     /// Of the cycles: workspaces that are cycled at the same time
     #[arg(long, default_value_t = 1)]
     pub workers: usize,
+    /// Of the templates: only these; repeatable
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub template: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -41,6 +44,10 @@ enum Word {
     Pool,
     /// Thousands of sleeps and wakes of mixed workloads; takes an hour
     Cycles,
+    /// Each template from the claim to its first answer; installs them first, takes minutes
+    Templates,
+    /// The article: code to production URL, and its own script
+    Article,
     /// On runc only
     Runc,
     /// On gVisor only
@@ -55,6 +62,8 @@ pub enum What {
     Stampede,
     Pool,
     Cycles,
+    Templates,
+    Article,
 }
 
 impl What {
@@ -69,6 +78,8 @@ impl What {
             Self::Stampede => "stampede",
             Self::Pool => "pool",
             Self::Cycles => "cycles",
+            Self::Templates => "templates",
+            Self::Article => "article",
         }
     }
 }
@@ -116,6 +127,8 @@ impl Word {
             Self::Stampede => Some(What::Stampede),
             Self::Pool => Some(What::Pool),
             Self::Cycles => Some(What::Cycles),
+            Self::Templates => Some(What::Templates),
+            Self::Article => Some(What::Article),
             Self::Runc | Self::Runsc => None,
         }
     }

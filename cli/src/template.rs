@@ -1,22 +1,24 @@
 //! `fleeks template list | check | build`: what workspaces start from. Listing and building go
-//! through the API of a running `fleeks up`; checking reads files only.
+//! through the API of a running `fleeks up`; checking reads files only, and the Debian root is made
+//! in the data dir, running or not.
 //!
 //! Must never happen here: a template judged by other rules than those of the engine.
 
-use std::io::{self, IsTerminal as _, Write};
+mod build;
+mod check;
+mod debian;
+
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use fleet::id::TemplateName;
-use fleet::timing;
 use hyper::Method;
-use pool_backend::template::{self, RootSource, Template};
 use serde_json::Value;
 
 use crate::args::RemoteArgs;
-use crate::client::{Client, encode};
+use crate::client::Client;
 use crate::session::{Failure, Session};
 
 const TEMPLATES: &str = "/api/v1/templates";
@@ -42,19 +44,46 @@ pub enum TemplateCommand {
         /// Directories with a template.toml, or with such directories
         #[arg(required = true, value_name = "DIR")]
         directories: Vec<PathBuf>,
+        /// For scripts: one JSON document on standard output
+        #[arg(long)]
+        json: bool,
     },
-    /// Install the dependencies of templates now, not with their first workspace
+    /// Install what templates need now, not with their first workspace: images, dependencies
+    #[command(after_help = BUILD_EXAMPLES)]
     Build {
         /// Which
-        #[arg(required_unless_present = "all", value_name = "TEMPLATE")]
+        #[arg(required_unless_present_any = ["all", "root"], value_name = "TEMPLATE")]
         names: Vec<TemplateName>,
-        /// All that have dependencies and can be used here
+        /// All that need something and can be used here
         #[arg(long, conflicts_with = "names")]
         all: bool,
+        /// Ask the registry again where an image's name leads to
+        #[arg(long)]
+        pull: bool,
+        /// Make a root file system in the data dir, for templates that do not use the machine's
+        #[arg(long, value_name = "ROOT", conflicts_with_all = ["names", "all", "pull"])]
+        root: Option<RootArg>,
+        /// What the root has; repeatable [default: all languages, compilers, git, curl]
+        #[arg(long, value_name = "LANGUAGE", value_delimiter = ',', requires = "root", value_parser = debian::language)]
+        language: Vec<&'static pool_backend::template::language::Language>,
         #[command(flatten)]
         remote: RemoteArgs,
     },
 }
+
+/// `--root`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RootArg {
+    /// This machine's release of Debian, from its own mirror, by mmdebstrap
+    Debian,
+}
+
+const BUILD_EXAMPLES: &str = "\
+Examples:
+  fleeks template build react flask          their dependencies
+  fleeks template build web --pull           the image of `web`, as its tag stands now
+  fleeks template build --root debian        a Debian root with every language
+  fleeks template build --root debian --language python,nodejs";
 
 /// Does it. Exit code 1 when a template is wrong or could not be built.
 ///
@@ -63,10 +92,22 @@ pub enum TemplateCommand {
 pub async fn run(args: &TemplateArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     match &args.command {
         TemplateCommand::List { remote } => list(remote, out).await?,
-        TemplateCommand::Check { directories } => return check(directories, out),
-        TemplateCommand::Build { names, all, remote } => {
-            return build(names, *all, remote, out).await;
+        TemplateCommand::Check { directories, json } => {
+            return check::run(directories, *json, out);
         }
+        TemplateCommand::Build {
+            root: Some(RootArg::Debian),
+            language,
+            remote,
+            ..
+        } => return debian::run(&remote.data.or_default(), language, remote.json, out).await,
+        TemplateCommand::Build {
+            names,
+            all,
+            pull,
+            remote,
+            ..
+        } => return build::run(names, *all, *pull, remote, out).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -117,119 +158,6 @@ fn dependencies(template: &Value) -> &str {
         "ready" => "installed",
         "missing" => "on demand",
         other => other,
-    }
-}
-
-fn check(directories: &[PathBuf], out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let mut code = ExitCode::SUCCESS;
-    for directory in directories {
-        for checked in template::check(directory)? {
-            match checked {
-                Ok(template) => writeln!(out, "ok      {}", summary(&template))?,
-                Err(wrong) => {
-                    code = ExitCode::FAILURE;
-                    writeln!(out, "wrong   {}: {}", wrong.template, wrong.problem)?;
-                }
-            }
-        }
-    }
-    Ok(code)
-}
-
-fn summary(template: &Template) -> String {
-    let root = match &template.root {
-        RootSource::Any => "host or Debian root".to_owned(),
-        RootSource::Host => "host".to_owned(),
-        RootSource::Debian => "Debian root".to_owned(),
-        RootSource::Directory(path) => path.display().to_string(),
-        RootSource::Image(reference) => reference.clone(),
-    };
-    let installs = template
-        .dependencies
-        .as_ref()
-        .map_or("", |_| ", installs dependencies");
-    let files = template.files.len();
-    format!("{}: {root}, {files} starter files{installs}", template.name)
-}
-
-async fn build(
-    names: &[TemplateName],
-    all: bool,
-    remote: &RemoteArgs,
-    out: &mut impl Write,
-) -> anyhow::Result<ExitCode> {
-    let client = client(remote)?;
-    let names: Vec<String> = if all {
-        buildable(&client).await?
-    } else {
-        names.iter().map(ToString::to_string).collect()
-    };
-    let mut code = ExitCode::SUCCESS;
-    for name in names {
-        match build_one(&client, &name, remote.json, out).await {
-            Ok(()) => {}
-            Err(error) => {
-                code = ExitCode::FAILURE;
-                crate::report::error(&format!("{error:#}"));
-            }
-        }
-    }
-    Ok(code)
-}
-
-async fn buildable(client: &Client) -> anyhow::Result<Vec<String>> {
-    let listed = client.call(Method::GET, TEMPLATES, None).await?;
-    let templates = listed["templates"].as_array().cloned().unwrap_or_default();
-    let able = |template: &&Value| {
-        template["available"] == true && text(&template["dependencies"], "status") != "none"
-    };
-    let names = templates
-        .iter()
-        .filter(able)
-        .map(|one| text(one, "name").to_owned());
-    Ok(names.collect())
-}
-
-/// Says each new step, and at a terminal how long it takes.
-async fn build_one(
-    client: &Client,
-    name: &str,
-    as_json: bool,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    let path = format!("{TEMPLATES}/{}", encode(name));
-    let begun = format!("{path}/build");
-    let mut info = client.call(Method::POST, &begun, None).await?;
-    let mut told = String::new();
-    loop {
-        let dependencies = &info["dependencies"];
-        match text(dependencies, "status") {
-            "installing" => {}
-            "failed" => bail!("{}", text(dependencies, "problem")),
-            status => {
-                if as_json {
-                    writeln!(out, "{info:#}")?;
-                } else {
-                    let what = if status == "none" {
-                        "has no dependencies"
-                    } else {
-                        "is ready"
-                    };
-                    writeln!(out, "{name} {what}")?;
-                }
-                return Ok(());
-            }
-        }
-        let step = text(dependencies, "step");
-        if !as_json && (step != told || io::stderr().is_terminal()) {
-            told = step.to_owned();
-            crate::report::progress(&format!("{name}: {step} ({} s)", dependencies["seconds"]));
-        }
-        tokio::time::sleep(timing::BUILD_LOOK).await;
-        info = client
-            .call(Method::GET, &path, None)
-            .await
-            .context("while it was built")?;
     }
 }
 

@@ -209,6 +209,14 @@ pub const TEMPLATE_WAIT: Duration = Duration::from_secs(20);
 pub const TEMPLATE_RETRY: Duration = Duration::from_secs(10);
 /// All commands that install a template's dependencies.
 pub const TEMPLATE_BUILD: Duration = Duration::from_secs(1800);
+/// A registry may take this long to accept a connection.
+pub const REGISTRY_CONNECT: Duration = Duration::from_secs(10);
+/// And be silent for this long in the middle of what it sends.
+pub const REGISTRY_SILENT: Duration = Duration::from_secs(30);
+/// A manifest or a configuration, with the token that is needed for it.
+pub const REGISTRY_ANSWER: Duration = Duration::from_secs(60);
+/// Before a broken transfer is taken up again; longer each time.
+pub const REGISTRY_RETRY: Duration = Duration::from_millis(500);
 /// Between two looks of the command line at how an installation goes.
 pub const BUILD_LOOK: Duration = Duration::from_millis(500);
 /// All programs of a root to say their versions.

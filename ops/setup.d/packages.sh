@@ -36,6 +36,10 @@ find_missing_packages() {
     has curl || need curl "tests fetch with it as a customer would"
     test -e /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1 || need libfaketime "tests set a clock of their own with it"
     has mkfs.ext4 || need e2fsprogs "tests fill a small disk of their own"
+    has docker-registry || need docker-registry "tests pull images from private ones; its service stays off"
+    is_static /bin/busybox || need busybox-static "tests make a small image of it"
+    has zstd || need zstd "tests compress layers with it"
+    has mmdebstrap || need mmdebstrap "makes the Debian root of the templates"
     has redis-server || need redis-server "tests start private ones; its service stays off"
 }
 
@@ -48,6 +52,9 @@ install_packages() {
     case " ${MISSING_PACKAGES[*]} " in
         *" redis-server "*) quietly update-rc.d redis-server disable || true ;;
     esac
+    case " ${MISSING_PACKAGES[*]} " in
+        *" docker-registry "*) quietly update-rc.d docker-registry disable || true ;;
+    esac
     [ "$KEPT_OFF" = no ] || rm -f "$POLICY"
 }
 
@@ -59,6 +66,8 @@ need() {
 
 # Programs of the system, also those that a plain user's PATH leaves out.
 has() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
+
+is_static() { test -x "$1" && ! grep -q /ld-linux "$1"; }
 
 system_python() { test -x /usr/bin/python3 && (cd / && /usr/bin/python3 "$@") >/dev/null 2>&1; }
 

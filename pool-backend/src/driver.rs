@@ -421,7 +421,8 @@ fn new_gate(
     init: InitClient,
 ) -> Arc<Gate> {
     let template = engine.launcher.templates.get(&record.template);
-    let main_ports = template.map(|template| template.main_ports.clone());
+    let provisioner = &engine.launcher.provisioner;
+    let main_ports = template.map(|template| provisioner.main_ports(&template));
     Gate::open(
         record.generation,
         Connections {

@@ -15,6 +15,7 @@ mod engine;
 pub mod error;
 pub mod faults;
 mod idle;
+mod image;
 pub mod init_client;
 mod keeper;
 mod metrics;

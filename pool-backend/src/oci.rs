@@ -51,7 +51,7 @@ pub struct Plan {
 /// Where the user's own programs are.
 const USERS_PATH: &str = "/workspace/.home/.local/bin:/workspace/.home/.npm-global/bin";
 /// And the others.
-const SYSTEM_PATH: &str =
+pub(crate) const SYSTEM_PATH: &str =
     "/opt/fleeks/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What every container has in its environment, sorted by name.

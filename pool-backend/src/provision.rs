@@ -2,7 +2,7 @@
 //! over it, and which languages are really there, in which versions.
 //!
 //! A look costs a few system calls and runs nothing. Versions are asked for in a sandbox, once for
-//! each root; dependencies are installed in one, once for each template (see [`build`]).
+//! each root; images are pulled and dependencies installed once for each template (see [`build`]).
 //!
 //! Must never happen here: a program of a template's root run on the host.
 
@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::error::{Error, ErrorKind};
+use crate::image::{About, Image, Images, Reference};
+use crate::oci;
 use crate::runtime::Rootfs;
 use crate::template::language::{LANGUAGES, Language, Program, Version};
 use crate::template::{RootSource, Template};
@@ -37,6 +39,7 @@ pub(crate) struct Provisioner {
     looks: Mutex<HashMap<TemplateName, (Instant, Look)>>,
     builds: Mutex<HashMap<TemplateName, build::Watcher>>,
     versions: versions::Cache,
+    images: Images,
     tasks: TaskTracker,
     cancelled: CancellationToken,
 }
@@ -54,6 +57,51 @@ pub(crate) struct Provision {
     programs: Programs,
     /// Its dependencies, installed or not.
     pub(crate) layer: Option<Layer>,
+    /// The image that its root is made from.
+    pub(crate) image: Option<FromImage>,
+}
+
+/// See [`Provision::image`].
+#[derive(Debug, Clone)]
+pub(crate) struct FromImage {
+    pub(crate) reference: Reference,
+    /// None until it was pulled: then nothing is known of the root yet.
+    pub(crate) there: Option<Image>,
+}
+
+impl Provision {
+    /// Whether containers can start on it.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.has_root() && self.layer.as_ref().is_none_or(Layer::is_there)
+    }
+
+    /// Whether its root is here.
+    pub(crate) fn has_root(&self) -> bool {
+        self.image
+            .as_ref()
+            .is_none_or(|image| image.there.is_some())
+    }
+
+    /// What the image says of itself.
+    pub(crate) fn about(&self) -> Option<&About> {
+        Some(&self.image.as_ref()?.there.as_ref()?.about)
+    }
+
+    /// What finds the programs of its root, and of its layer where that is meant.
+    pub(crate) fn environment(&self, with_layer: bool) -> Vec<(String, String)> {
+        let layer = self.layer.as_ref().filter(|_| with_layer);
+        let (layers, mut path) = layer.map(Layer::environment).unwrap_or_default();
+        let mut variables: BTreeMap<String, String> = BTreeMap::new();
+        if let Some(about) = self.about() {
+            variables.extend(about.environment.iter().cloned());
+            path.extend(about.path.iter().cloned());
+        }
+        variables.extend(layers);
+        if !path.is_empty() {
+            variables.insert("PATH".to_owned(), oci::path_with(&path));
+        }
+        variables.into_iter().collect()
+    }
 }
 
 type Programs = Vec<(&'static Language, Program)>;
@@ -76,6 +124,7 @@ impl Provisioner {
             looks: Mutex::default(),
             builds: Mutex::default(),
             versions: versions::Cache::default(),
+            images: Images::new(data_dir),
             tasks: TaskTracker::new(),
             cancelled: CancellationToken::new(),
         }
@@ -123,16 +172,33 @@ impl Provisioner {
         let provision = self
             .look(template)
             .map_err(|why| unusable(template, &why))?;
-        match &provision.layer {
-            Some(layer) if !layer.is_there() => Err(Error::new(
-                ErrorKind::NotReady,
-                format!(
-                    "the dependencies of template '{}' are not installed yet",
-                    template.name
-                ),
-            )),
-            _ => Ok(provision),
+        if provision.is_complete() {
+            return Ok(provision);
         }
+        let what = match provision.has_root() {
+            true => "dependencies",
+            false => "image",
+        };
+        let message = format!("the {what} of template '{}' is not here yet", template.name);
+        Err(Error::new(ErrorKind::NotReady, message))
+    }
+
+    /// The shell line that starts its app: its own, or its image's.
+    pub(crate) fn run_line(&self, template: &Template) -> Option<String> {
+        template
+            .run
+            .clone()
+            .or_else(|| self.look(template).ok()?.about()?.run.clone())
+    }
+
+    /// Ports that count as the main one, best first: its own, or its image's.
+    pub(crate) fn main_ports(&self, template: &Template) -> Vec<u16> {
+        if !template.main_ports.is_empty() || !matches!(template.root, RootSource::Image(_)) {
+            return template.main_ports.clone();
+        }
+        let look = self.look(template).ok();
+        let about = look.as_ref().and_then(|provision| provision.about());
+        about.map(|about| about.ports.clone()).unwrap_or_default()
     }
 
     /// Its languages: as found, or as it calls them where it cannot be used any more.
@@ -165,6 +231,7 @@ impl Provisioner {
         let debian = self.data_dir.join("roots/debian");
         // A link to the newest one: what was made over another must not be taken for the same.
         let debian = debian.canonicalize().unwrap_or(debian);
+        let mut image = None;
         let (rootfs, programs) = match &template.root {
             RootSource::Host => host(template)?,
             RootSource::Any => match host(template) {
@@ -175,16 +242,22 @@ impl Provisioner {
             RootSource::Debian if !debian.is_dir() => {
                 return Err(Unavailable {
                     reason: "there is no Debian root".to_owned(),
-                    fix: "put one at roots/debian in the data dir".to_owned(),
+                    fix: "`fleeks template build --root debian` makes one".to_owned(),
                 });
             }
             RootSource::Debian => directory(template, debian, "the Debian root")?,
             RootSource::Directory(path) => directory(template, path.clone(), "its root")?,
             RootSource::Image(reference) => {
-                return Err(Unavailable {
-                    reason: format!("the image {reference} cannot be pulled by this version"),
-                    fix: "unpack it into a directory, and name that as rootfs".to_owned(),
+                let there = self.images.find(reference);
+                let root = there.as_ref().map(|there| there.root.clone());
+                image = Some(FromImage {
+                    reference: reference.clone(),
+                    there,
                 });
+                match root {
+                    Some(root) => directory(template, root, &format!("the image {reference}"))?,
+                    None => return Ok(Arc::new(not_pulled_yet(template, image))),
+                }
             }
         };
         let labels = template
@@ -210,7 +283,23 @@ impl Provisioner {
             languages,
             programs,
             layer,
+            image,
         }))
+    }
+}
+
+/// Its languages are what it hopes for.
+fn not_pulled_yet(template: &Template, image: Option<FromImage>) -> Provision {
+    Provision {
+        rootfs: Rootfs::Directory(PathBuf::new()),
+        languages: template
+            .languages
+            .iter()
+            .map(|need| need.name.clone())
+            .collect(),
+        programs: Programs::new(),
+        layer: None,
+        image,
     }
 }
 

@@ -8,6 +8,7 @@
 //! names, accounts or keys.
 
 mod etc;
+mod fit;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -15,6 +16,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::runtime::Rootfs;
+pub use fit::fit;
 
 /// Where mounts go; a template's own root directory must have them too.
 const MOUNT_POINTS: [&str; 7] = ["dev", "proc", "run", "sys", "tmp", "var/tmp", "workspace"];
@@ -38,6 +40,22 @@ const EMPTY: [&str; 11] = [
 /// Where Node packages of a template are bound. Only roots that are given some have it: npm takes the
 /// first directory upwards with such a name for the project's.
 const NODE_MODULES: &str = "node_modules";
+/// What a root that others made gets where it has it not; without one for Node packages, which is
+/// made when a layer has some.
+const IMAGE_DIRECTORIES: [&str; 8] = [
+    "dev",
+    "opt/fleeks/layer",
+    "proc",
+    "run",
+    "sys",
+    "tmp",
+    "var/tmp",
+    "workspace",
+];
+/// Likewise.
+const IMAGE_FILES: [&str; 4] = ["etc/hostname", "etc/hosts", "etc/resolv.conf", CERTIFICATES];
+/// The host's are what counts, with an operator's own ones.
+const CERTIFICATES: &str = "etc/ssl/certs/ca-certificates.crt";
 /// Debian calls them otherwise, or leaves the plain name to the user.
 const COMMANDS: [(&str, &[&str]); 4] = [
     (
@@ -149,18 +167,25 @@ impl HostRoot {
                         return Err(io::Error::new(io::ErrorKind::NotFound, problem));
                     }
                 }
+                let mut names = vec!["etc/resolv.conf"];
+                let certificates = self.directory.join(CERTIFICATES);
+                if is_plain_file(&directory.join(CERTIFICATES)) && certificates.is_file() {
+                    names.push(CERTIFICATES);
+                }
+                let bind = |name: &&str| (self.directory.join(name), Path::new("/").join(name));
                 Root {
                     directory: directory.clone(),
-                    binds: vec![(
-                        self.directory.join("etc/resolv.conf"),
-                        "/etc/resolv.conf".into(),
-                    )],
+                    binds: names.iter().map(bind).collect(),
                 }
             }
         };
         root.binds.extend_from_slice(further);
         Ok(root)
     }
+}
+
+fn is_plain_file(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
 }
 
 /// Writes a file for everybody to read, unless it is like that already.

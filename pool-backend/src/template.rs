@@ -5,6 +5,7 @@
 //! Must never happen here: a field of a template silently ignored.
 
 mod built_in;
+mod directory;
 pub mod language;
 mod parse;
 
@@ -15,7 +16,9 @@ use std::sync::Arc;
 use fleet::id::TemplateName;
 
 use crate::config::Limits;
+use crate::image::Reference;
 use language::Need;
+pub(crate) use parse::is_variable;
 
 /// A volume starts with this many files at most.
 pub const MAX_STARTER_FILES: usize = 20;
@@ -62,8 +65,8 @@ pub enum RootSource {
     Debian,
     /// This directory.
     Directory(PathBuf),
-    /// An OCI image by its reference. Not pulled by this version: such a template is unavailable.
-    Image(String),
+    /// An OCI image, pulled before the template's first workspace.
+    Image(Reference),
 }
 
 /// See [`Template::dependencies`]. The commands run once, in a sandbox with these files at
@@ -110,13 +113,39 @@ pub struct StarterFile {
 }
 
 /// What is wrong with a template.
-#[derive(Debug, thiserror::Error)]
-#[error("template {template}: {problem}")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("template {template}: {}{problem}", self.place())]
 pub struct TemplateError {
-    /// Its name, directory or file, with the line where one is to blame.
+    /// Its name, or where it was looked for.
     pub template: String,
+    /// Which file is to blame.
+    pub file: Option<String>,
+    /// And which line of it, counted from 1.
+    pub line: Option<usize>,
     /// For the operator.
     pub problem: String,
+}
+
+impl TemplateError {
+    /// `FILE:LINE: `, as far as it is known.
+    pub fn place(&self) -> String {
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => format!("{file}:{line}: "),
+            (Some(file), None) => format!("{file}: "),
+            (None, _) => String::new(),
+        }
+    }
+}
+
+/// A template that was looked at.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// Its name, or where it was looked for.
+    pub name: String,
+    /// The template, or everything that is wrong with it.
+    pub outcome: Result<Template, Vec<TemplateError>>,
+    /// What is allowed and hardly meant.
+    pub doubts: Vec<String>,
 }
 
 /// All templates of a node.
@@ -133,7 +162,7 @@ impl Templates {
     pub fn load(dir: Option<&Path>) -> Result<Self, TemplateError> {
         let mut all = built_in::templates()?;
         if let Some(dir) = dir {
-            all.extend(parse::directory(dir)?);
+            all.extend(directory::all(dir)?);
         }
         Ok(Self {
             templates: all
@@ -164,6 +193,6 @@ impl Templates {
 ///
 /// # Errors
 /// The directory cannot be read, or holds none.
-pub fn check(path: &Path) -> Result<Vec<Result<Template, TemplateError>>, TemplateError> {
-    parse::check(path)
+pub fn check(path: &Path) -> Result<Vec<Checked>, TemplateError> {
+    directory::check(path)
 }

@@ -178,7 +178,7 @@ pub(crate) fn usage_of(path: &Path) -> io::Result<VolumeUsage> {
 ///
 /// # Errors
 /// What the file system said.
-pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+pub fn remove_tree(path: &Path) -> io::Result<()> {
     tree::remove(path)
 }
 

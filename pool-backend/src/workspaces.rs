@@ -33,7 +33,7 @@ use fleet::record::Quota;
 pub use life::MAX_EXTENSION;
 pub(crate) use previews::app_of;
 pub use previews::{Preview, PreviewStatus, PreviewWish};
-pub use templates::{Dependencies, TemplateInfo};
+pub use templates::{Dependencies, ImageInfo, TemplateInfo};
 pub use types::{
     ByteStream, Command, FileInfo, FileKind, Job, Lifecycle, Measured, Page, PoolRoom, PoolStatus,
     SnapshotGlance, Summary, WriteOptions,

@@ -53,6 +53,41 @@ pub fn quick_example(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// Python and Node in one workspace, each with a preview of its own; asleep and awake.
+pub fn a_polyglot_workspace(world: &World) -> Result<()> {
+    let project = format!("polyglot-{:08x}", rand::random::<u32>());
+    let told = python::run(world, "polyglot.py", &[&project], Duration::from_secs(120))?;
+    let workspace = Workspace::create(world.api()?, &project, "python")?;
+    let url = text(&told, "url")?;
+    let answers = || -> Result<()> {
+        for (port, says) in [
+            (3000, r#"{"language":"node","#),
+            (8000, r#"{"language": "python","#),
+        ] {
+            let own = url.replace("//", &format!("//{port}--"));
+            let answer = Curl::new(world, Version::H2, &own)?.send()?;
+            ensure!(
+                answer.status == 200 && answer.text().starts_with(says),
+                "{own}: {answer:?}"
+            );
+            ensure!(answer.text().contains(r#""median""#), "{answer:?}");
+        }
+        Ok(())
+    };
+    answers()?;
+    let slept = workspace.hibernate()?;
+    ensure!(slept.status == 200, "{}", slept.text());
+    answers()
+}
+
+/// The article's 'Benchmark It Yourself', as it stands there.
+pub fn it_can_be_benchmarked(world: &World) -> Result<()> {
+    let told = python::run(world, "run_benchmark.py", &["1"], Duration::from_secs(120))?;
+    let timings = told["milliseconds"].as_array().map(Vec::len);
+    ensure!(timings == Some(10), "{told}");
+    Ok(())
+}
+
 /// `memory.json` goes on where the last container left it.
 pub fn an_agent_remembers(world: &World) -> Result<()> {
     let project = format!("learning-{:08x}", rand::random::<u32>());

@@ -15,11 +15,13 @@ mod faults;
 mod files;
 mod held;
 mod hosts;
+mod images;
 mod isolation;
 mod operators;
 mod owners;
 mod pools;
 mod previews;
+mod roots;
 mod sharing;
 mod sleep;
 mod stage;
@@ -53,6 +55,8 @@ fn stories() -> Vec<Story> {
     vec![
         calm!(article::fifty_iterations),
         calm!(article::quick_example),
+        calm!(article::a_polyglot_workspace),
+        calm!(article::it_can_be_benchmarked).everyday(&[Runtime::Runc]),
         calm!(article::an_agent_remembers),
         calm!(article::the_sdk_gets_what_it_expects),
         calm!(article::an_agent_improves),
@@ -142,6 +146,10 @@ fn stories() -> Vec<Story> {
         calm!(templates::versions_are_true),
         own!(templates::an_operators_own).everyday(&[Runtime::Runc]),
         calm!(templates::several_languages),
+        own!(roots::a_small_debian_root).everyday(&[Runtime::Runc]),
+        own!(roots::a_whole_debian_root).soak(),
+        own!(images::a_workspace_on_an_image),
+        own!(images::what_a_registry_may_not_do).everyday(&[Runtime::Runc]),
         calm!(contained::background_returns_at_once),
         calm!(contained::a_deaf_command_times_out),
         own!(contained::a_gib_of_output),

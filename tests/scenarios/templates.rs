@@ -146,14 +146,40 @@ pub fn an_operators_own(runtime: Runtime) -> Result<()> {
         "broken/template.toml",
         "description = 'x'\ninstall_failed = 1\n",
     )?;
-    let checked = World::template_check(&directory.path().join("templates"))?;
+    put(
+        "worse/template.toml",
+        "description = 'x'\nrun = 'x'\nmain_ports = [0]\nlanguages = ['cobol']\nimage = 'A B'\n",
+    )?;
+    let checked = World::template_check(&directory.path().join("templates"), &["--json"])?;
+    ensure!(checked.status.code() == Some(1), "{}", checked.stderr);
+    let document: serde_json::Value = serde_json::from_slice(&checked.stdout)?;
+    let worse = document["templates"].as_array().and_then(|all| all.last());
+    let lines = worse
+        .and_then(|worse| worse["problems"].as_array())
+        .map(|problems| {
+            let lines = problems
+                .iter()
+                .filter_map(|problem| problem["line"].as_u64());
+            lines.collect::<Vec<_>>()
+        });
+    ensure!(
+        document["ok"] == false && lines == Some(vec![5, 4, 3]),
+        "{document}"
+    );
+    let checked = World::template_check(&directory.path().join("templates"), &[])?;
     ensure!(!checked.status.success(), "a broken template passes");
     let said = String::from_utf8_lossy(&checked.stdout);
     ensure!(
         said.contains("broken/template.toml:2") && said.contains("ok      greeter"),
         "{said}"
     );
-    fs::remove_dir_all(directory.path().join("templates/broken"))?;
+    ensure!(
+        said.contains("worse/template.toml:3") && said.contains("template.toml:5"),
+        "{said}"
+    );
+    for name in ["broken", "worse"] {
+        fs::remove_dir_all(directory.path().join("templates").join(name))?;
+    }
 
     let world = World::builder(runtime)
         .pool("default", 1)

@@ -17,6 +17,7 @@ pub mod plot;
 pub mod process;
 pub mod python;
 pub mod raw;
+pub mod registry;
 pub mod tally;
 pub mod templates;
 pub mod traces;

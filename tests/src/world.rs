@@ -386,9 +386,12 @@ impl World {
     }
 
     /// `fleeks template check`.
-    pub fn template_check(directory: &Path) -> Result<Finished> {
+    pub fn template_check(directory: &Path, options: &[&str]) -> Result<Finished> {
         let mut command = Command::new(binary()?);
-        command.args(["template", "check"]).arg(directory);
+        command
+            .args(["template", "check"])
+            .arg(directory)
+            .args(options);
         process::run(command, Duration::from_secs(20))
     }
 

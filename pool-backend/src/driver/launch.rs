@@ -23,8 +23,7 @@ use crate::faults::FailPoints;
 use crate::init_client::InitClient;
 use crate::metrics::Metrics;
 use crate::network::{Network, NetworkError};
-use crate::oci;
-use crate::provision::{Layer, Provisioner};
+use crate::provision::{Layer, Provision, Provisioner};
 use crate::runtime::{
     ContainerSpec, ContainerStatus, OciId, Runtime, RuntimeError, Traffic, Usage, User,
 };
@@ -245,11 +244,14 @@ impl Launcher {
     ) -> Result<ContainerSpec, Error> {
         let volume = self.volume(&record.id);
         let provision = self.provisioner.ready(template)?;
-        let layer = provision.layer.as_ref();
         Ok(ContainerSpec {
             id: id.clone(),
             rootfs: provision.rootfs.clone(),
-            binds: layer.map(Layer::binds).unwrap_or_default(),
+            binds: provision
+                .layer
+                .as_ref()
+                .map(Layer::binds)
+                .unwrap_or_default(),
             volume: volume.data(),
             jobs: volume.jobs(),
             init: self.init.clone(),
@@ -257,7 +259,7 @@ impl Launcher {
             netns: netns.to_owned(),
             address: record.address,
             hostname: record.slug.as_str().to_owned(),
-            environment: self.environment(template, layer),
+            environment: self.environment(template, &provision),
             user: Self::user(),
             limits: template.limits.over(self.limits),
         })
@@ -391,16 +393,12 @@ impl Launcher {
         })
     }
 
-    fn environment(&self, template: &Template, layer: Option<&Layer>) -> Vec<(String, String)> {
+    fn environment(&self, template: &Template, provision: &Provision) -> Vec<(String, String)> {
         let mut environment = vec![(
             "__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS".to_owned(),
             format!(".{}", self.domain.trim_start_matches('.')),
         )];
-        let (variables, directories) = layer.map(Layer::environment).unwrap_or_default();
-        environment.extend(variables);
-        if !directories.is_empty() {
-            environment.push(("PATH".to_owned(), oci::path_with(&directories)));
-        }
+        environment.extend(provision.environment(true));
         // What the template says wins.
         let said = |name: &String| template.environment.iter().any(|(other, _)| other == name);
         environment.retain(|(name, _)| !said(name));

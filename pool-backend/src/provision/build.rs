@@ -1,5 +1,6 @@
-//! Installing a template's dependencies: once, in a sandbox of ours with a way to the outside, in
-//! a directory beside the layers that becomes the layer by one rename.
+//! Making what a template's containers need: its image is pulled (see [`crate::image`]), and its
+//! dependencies are installed once, in a sandbox of ours with a way to the outside, in a directory
+//! beside the layers that becomes the layer by one rename.
 //!
 //! Must never happen here: two installations of one template at once, or a caller that waits
 //! longer than its bound.
@@ -16,6 +17,7 @@ use super::{Layer, unusable, versions};
 use crate::driver::workshop::{Errand, Workshop};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
+use crate::image::{Image, Pulling};
 use crate::template::{Dependencies, StarterFile, Template};
 use crate::volume;
 
@@ -42,6 +44,8 @@ pub enum Progress {
         since: Instant,
         /// Its step, for people.
         step: String,
+        /// Bytes that came, of those that will.
+        bytes: Option<(u64, u64)>,
     },
     /// It is done.
     Done {
@@ -74,19 +78,17 @@ pub(crate) async fn provide(engine: &Arc<Engine>, name: &TemplateName) -> Result
         .look(&template)
         .map_err(|why| unusable(&template, &why))?;
     // What is installed was found good before; another version of a language is another layer.
-    if provision
-        .layer
-        .as_ref()
-        .map_or(!is_picky(&template), Layer::is_there)
-    {
+    if provision.is_complete() && (provision.layer.is_some() || !is_picky(&template)) {
         return Ok(());
     }
     let waiting = async {
-        versions::check_versions(engine, &template, &provision).await?;
-        if provision.layer.as_ref().is_none_or(Layer::is_there) {
+        if provision.has_root() {
+            versions::check_versions(engine, &template, &provision).await?;
+        }
+        if provision.is_complete() {
             return Ok(());
         }
-        let mut progress = start(engine, &template)?;
+        let mut progress = start(engine, &template, false)?;
         loop {
             match &*progress.borrow_and_update() {
                 Progress::Done { .. } => return Ok(()),
@@ -104,7 +106,7 @@ pub(crate) async fn provide(engine: &Arc<Engine>, name: &TemplateName) -> Result
     waited.unwrap_or_else(|_| {
         Err(Error::new(
             ErrorKind::NotReady,
-            format!("the dependencies of template '{name}' are being installed; try again soon"),
+            format!("what template '{name}' needs is being installed; try again soon"),
         ))
     })
 }
@@ -120,29 +122,31 @@ pub(crate) fn progress(engine: &Engine, name: &TemplateName) -> Option<Progress>
     builds.get(name).map(|watcher| watcher.borrow().clone())
 }
 
-/// Begins the installation, or joins one that goes on or failed a moment ago.
+/// Begins the installation, or joins one that goes on or failed a moment ago. `afresh`: the
+/// registry is asked for the image, also if there is one.
 ///
 /// # Errors
-/// `Invalid` for a template that cannot be used on this machine, or has no dependencies.
-pub(crate) fn start(engine: &Arc<Engine>, template: &Arc<Template>) -> Result<Watcher, Error> {
+/// `Invalid` for a template that cannot be used on this machine, or needs nothing.
+pub(crate) fn start(
+    engine: &Arc<Engine>,
+    template: &Arc<Template>,
+    afresh: bool,
+) -> Result<Watcher, Error> {
     let provisioner = &engine.launcher.provisioner;
     let provision = provisioner
         .look(template)
         .map_err(|why| unusable(template, &why))?;
-    let (Some(layer), Some(said)) = (&provision.layer, &template.dependencies) else {
-        let message = format!(
-            "template '{}' has no dependencies to install",
-            template.name
-        );
+    if provision.image.is_none() && provision.layer.is_none() {
+        let message = format!("template '{}' needs nothing installed", template.name);
         return Err(Error::new(ErrorKind::Invalid, message));
-    };
+    }
     let mut builds = provisioner.builds.lock();
     let entry = builds.entry(template.name.clone());
     if let Entry::Occupied(there) = &entry {
         let joins = match &*there.get().borrow() {
             Progress::Working { .. } => true,
             Progress::Failed { at, .. } => at.elapsed() < timing::TEMPLATE_RETRY,
-            Progress::Done { .. } => layer.is_there(),
+            Progress::Done { .. } => provision.is_complete() && !afresh,
         };
         if joins {
             return Ok(there.get().clone());
@@ -150,37 +154,28 @@ pub(crate) fn start(engine: &Arc<Engine>, template: &Arc<Template>) -> Result<Wa
     }
     let since = Instant::now();
     let step = "begins".to_owned();
-    let (teller, watcher) = watch::channel(Progress::Working { since, step });
+    let (teller, watcher) = watch::channel(Progress::Working {
+        since,
+        step,
+        bytes: None,
+    });
     entry.insert_entry(watcher.clone());
-    let (engine, layer, said) = (Arc::clone(engine), layer.clone(), said.clone());
-    let (template, provision) = (Arc::clone(template), Arc::clone(&provision));
+    let (engine, template) = (Arc::clone(engine), Arc::clone(template));
     let work = async move {
         let name = &template.name;
-        tracing::info!(template = %name, "its dependencies are being installed");
-        let errand = Errand {
-            rootfs: provision.rootfs.clone(),
-            environment: environment(&template),
-            ..Errand::new(name.as_str(), &engine.launcher)
-        };
-        let directory = errand.directory.clone();
-        let outcome = install(&engine, errand, &layer, said, &teller).await;
-        let removed = tokio::task::spawn_blocking(move || volume::remove_tree(&directory)).await;
-        if !matches!(removed, Ok(Ok(()))) {
-            tracing::warn!(template = %name, ?removed, "what an installation left stays");
-        }
+        tracing::info!(template = %name, "what it needs is being installed");
+        let outcome = make(&engine, &template, afresh, &teller).await;
         engine.launcher.provisioner.forget_looks();
         match outcome {
             Ok(bytes) => {
                 let took = since.elapsed();
-                tracing::info!(template = %name, ?took, bytes, "its dependencies are installed");
+                tracing::info!(template = %name, ?took, bytes, "what it needs is there");
                 teller.send_replace(Progress::Done { took, bytes });
             }
             Err(error) => {
                 let cause = error.cause_text();
-                tracing::error!(template = %name, %error, cause, "its dependencies are not installed");
-                let problem = format!(
-                    "the dependencies of template '{name}' could not be installed: {error}"
-                );
+                tracing::error!(template = %name, %error, cause, "what it needs is not there");
+                let problem = format!("what template '{name}' needs is not there: {error}");
                 let at = Instant::now();
                 teller.send_replace(Progress::Failed { at, problem });
             }
@@ -190,6 +185,72 @@ pub(crate) fn start(engine: &Arc<Engine>, template: &Arc<Template>) -> Result<Wa
     Ok(watcher)
 }
 
+/// Root first, layer then; says how large the layer is.
+async fn make(
+    engine: &Arc<Engine>,
+    template: &Arc<Template>,
+    afresh: bool,
+    teller: &watch::Sender<Progress>,
+) -> Result<u64, Error> {
+    let provisioner = &engine.launcher.provisioner;
+    let look = || {
+        let look = provisioner.look(template);
+        look.map_err(|why| unusable(template, &why))
+    };
+    let mut provision = look()?;
+    if let Some(image) = &provision.image
+        && (afresh || image.there.is_none())
+    {
+        let tell = |pulling: Pulling| say(teller, pulling.step, pulling.bytes);
+        let pulled = provisioner
+            .images
+            .pull(&image.reference, &provisioner.cancelled, &tell);
+        let pulled = tokio::time::timeout(timing::TEMPLATE_BUILD, pulled).await;
+        let pulled = pulled.map_err(|_| {
+            Error::new(ErrorKind::TimedOut, "the image could not be pulled in time")
+        })??;
+        tracing::info!(template = %template.name, digest = pulled.digest, "its image is here");
+        provisioner.forget_looks();
+        provision = look()?;
+        versions::check_versions(engine, template, &provision).await?;
+    }
+    let (Some(layer), Some(said)) = (&provision.layer, &template.dependencies) else {
+        return Ok(0);
+    };
+    if layer.is_there() {
+        return Ok(0);
+    }
+    let mut environment = provision.environment(false);
+    environment.extend(told(template));
+    let errand = Errand {
+        rootfs: provision.rootfs.clone(),
+        environment,
+        ..Errand::new(template.name.as_str(), &engine.launcher)
+    };
+    let directory = errand.directory.clone();
+    let outcome = install(engine, errand, layer, said.clone(), teller).await;
+    let removed = tokio::task::spawn_blocking(move || volume::remove_tree(&directory)).await;
+    if !matches!(removed, Ok(Ok(()))) {
+        let name = &template.name;
+        tracing::warn!(template = %name, ?removed, "what an installation left stays");
+    }
+    if let Some(Image { root, .. }) = provision.image.as_ref().and_then(|i| i.there.as_ref()) {
+        layer
+            .make_places(root)
+            .map_err(|error| Error::from_io("the image could not be written", error))?;
+    }
+    outcome
+}
+
+fn say(teller: &watch::Sender<Progress>, now: String, came: Option<(u64, u64)>) {
+    teller.send_modify(|progress| {
+        if let Progress::Working { step, bytes, .. } = progress {
+            *step = now;
+            *bytes = came;
+        }
+    });
+}
+
 async fn install(
     engine: &Arc<Engine>,
     errand: Errand,
@@ -197,13 +258,7 @@ async fn install(
     said: Dependencies,
     teller: &watch::Sender<Progress>,
 ) -> Result<u64, Error> {
-    let say = |step: String| {
-        teller.send_modify(|progress| {
-            if let Progress::Working { step: old, .. } = progress {
-                *old = step;
-            }
-        });
-    };
+    let say = |step: String| say(teller, step, None);
     let data = errand.directory.join("data");
     let staged = data.join(".layer");
     write_files(&data, &said.files)
@@ -263,7 +318,7 @@ fn shortened(text: &str) -> String {
     format!("{} … {}", &text[..head], &text[tail..])
 }
 
-fn environment(template: &Template) -> Vec<(String, String)> {
+fn told(template: &Template) -> Vec<(String, String)> {
     let mut environment = template.environment.clone();
     environment.push(("LAYER".to_owned(), "/workspace/.layer".to_owned()));
     for name in CLIENTS {

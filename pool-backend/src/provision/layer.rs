@@ -111,6 +111,20 @@ impl Layer {
         binds
     }
 
+    /// Makes, in a root of ours, the places where its binds go that not every root has.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub(super) fn make_places(&self, root: &Path) -> io::Result<()> {
+        if !is_plain_directory(&self.path.join("node_modules")) {
+            return Ok(());
+        }
+        match std::fs::create_dir(root.join("node_modules")) {
+            Err(_) if is_plain_directory(&root.join("node_modules")) => Ok(()),
+            made => made,
+        }
+    }
+
     /// What finds it inside: whole variables, and directories for the end of the user's own part
     /// of PATH.
     pub(crate) fn environment(&self) -> (Vec<(String, String)>, Vec<String>) {

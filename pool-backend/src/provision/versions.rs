@@ -99,6 +99,7 @@ async fn ask(engine: &Engine, provision: &Provision) -> Result<Known, Error> {
     }
     let errand = Errand {
         rootfs: provision.rootfs.clone(),
+        environment: provision.environment(false),
         ..Errand::new("versions", &engine.launcher)
     };
     let directory = errand.directory.clone();

@@ -21,6 +21,8 @@ fn template(directory: &Dir<'_>) -> Result<Template, TemplateError> {
     let place = directory.path().display().to_string();
     let wrong = |problem: String| TemplateError {
         template: place.clone(),
+        file: None,
+        line: None,
         problem,
     };
     let name = place
@@ -47,6 +49,7 @@ fn template(directory: &Dir<'_>) -> Result<Template, TemplateError> {
             lock: below("lock"),
         },
     )
+    .map_err(parse::first)
 }
 
 fn collect(directory: &Dir<'_>, top: &Path, files: &mut Vec<StarterFile>) {

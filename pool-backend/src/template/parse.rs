@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use fleet::id::TemplateName;
@@ -14,10 +13,7 @@ use super::{
     Dependencies, LimitOverrides, MAX_STARTER_BYTES, MAX_STARTER_FILES, RootSource, StarterFile,
     Template, TemplateError,
 };
-
-/// Starter files lie at most this deep.
-const DEEPEST: usize = 8;
-const FILE: &str = "template.toml";
+use crate::image::Reference;
 
 /// What a template is made from.
 pub struct Source<'a> {
@@ -64,51 +60,67 @@ struct WrittenDependencies {
 /// A template from its text and files.
 ///
 /// # Errors
-/// What is wrong with it, with the line.
-pub fn template(name: TemplateName, source: Source<'_>) -> Result<Template, TemplateError> {
+/// Everything that is wrong with it, with the lines; at least one.
+pub fn template(name: TemplateName, source: Source<'_>) -> Result<Template, Vec<TemplateError>> {
     let Source {
         place,
         text,
         files,
         lock,
     } = source;
-    let wrong = |problem: String| TemplateError {
+    let wrong = |line: Option<usize>, problem: String| TemplateError {
         template: name.to_string(),
-        problem: format!("{place}: {problem}"),
+        file: Some(place.clone()),
+        line,
+        problem,
     };
-    let at = |span: Range<usize>, problem: String| TemplateError {
-        template: name.to_string(),
-        problem: format!("{place}:{}: {problem}", line(text, span.start)),
-    };
-    let written: Written = toml::from_str(text).map_err(|error| match error.span() {
-        Some(span) => at(span, error.message().to_owned()),
-        None => wrong(error.to_string()),
+    let at = |(span, problem): Complaint| wrong(Some(line(text, span.start)), problem);
+    let written: Written = toml::from_str(text).map_err(|error| {
+        let span = error.span().unwrap_or_default();
+        vec![at((span, error.message().trim().to_owned()))]
     })?;
-    let root = root(&written).map_err(|(span, problem)| at(span, problem))?;
-    let languages = written.languages.iter().map(|need| {
-        let parsed = need.get_ref().parse();
-        parsed.map_err(|problem| at(need.span(), format!("languages: {problem}")))
-    });
-    let languages: Vec<Need> = languages.collect::<Result<_, _>>()?;
-    if let Some(port) = written.main_ports.iter().find(|port| *port.get_ref() == 0) {
-        return Err(at(port.span(), "main_ports: 0 is no port".to_owned()));
+    let mut problems = Vec::new();
+    let root = root(&written).map_err(|why| problems.push(at(why)));
+    let mut languages: Vec<Need> = Vec::new();
+    for need in &written.languages {
+        match need.get_ref().parse() {
+            Ok(need) => languages.push(need),
+            Err(problem) => problems.push(at((need.span(), format!("languages: {problem}")))),
+        }
     }
-    if let Some(environment) = &written.environment {
-        check_environment(environment.get_ref()).map_err(|p| at(environment.span(), p))?;
+    for port in written
+        .main_ports
+        .iter()
+        .filter(|port| *port.get_ref() == 0)
+    {
+        problems.push(at((port.span(), "main_ports: 0 is no port".to_owned())));
     }
-    if let Some(limits) = &written.limits {
-        check_limits(*limits.get_ref()).map_err(|p| at(limits.span(), p))?;
+    if let Some(environment) = &written.environment
+        && let Err(problem) = check_environment(environment.get_ref())
+    {
+        problems.push(at((environment.span(), problem)));
     }
-    check_files(&files).map_err(wrong)?;
+    if let Some(limits) = &written.limits
+        && let Err(problem) = check_limits(*limits.get_ref())
+    {
+        problems.push(at((limits.span(), problem)));
+    }
+    if let Err(problem) = check_files(&files) {
+        problems.push(wrong(None, problem));
+    }
     let dependencies = match &written.dependencies {
         None if lock.is_empty() => None,
         None => {
             let problem = "there are files in lock/, but no [dependencies] that install them";
-            return Err(wrong(problem.to_owned()));
+            problems.push(wrong(None, problem.to_owned()));
+            None
         }
-        Some(said) => {
-            Some(dependencies(said, &files, lock).map_err(|(span, problem)| at(span, problem))?)
-        }
+        Some(said) => dependencies(said, &files, lock)
+            .map_err(|why| problems.push(at(why)))
+            .ok(),
+    };
+    let (Ok(root), true) = (root, problems.is_empty()) else {
+        return Err(problems);
     };
     Ok(Template {
         description: written.description,
@@ -144,12 +156,9 @@ fn root(written: &Written) -> Result<RootSource, Complaint> {
     match (&written.rootfs, &written.image) {
         (None, None) => Ok(RootSource::Any),
         (Some(_), Some(image)) => Err((image.span(), "name rootfs or image, not both".to_owned())),
-        (None, Some(image)) => match image.get_ref().as_str() {
-            plain if !plain.is_empty() && plain.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                Ok(RootSource::Image(plain.to_owned()))
-            }
-            other => Err((image.span(), format!("image: {other:?} is no reference"))),
-        },
+        (None, Some(image)) => image_reference(image.get_ref())
+            .map(RootSource::Image)
+            .map_err(|problem| (image.span(), format!("image: {problem}"))),
         (Some(rootfs), None) => match rootfs.get_ref().as_str() {
             "any" => Ok(RootSource::Any),
             "host" => Ok(RootSource::Host),
@@ -163,6 +172,22 @@ fn root(written: &Written) -> Result<RootSource, Complaint> {
                 ),
             )),
         },
+    }
+}
+
+fn image_reference(text: &str) -> Result<Reference, String> {
+    let parsed = text.parse::<Reference>();
+    let reference = parsed.map_err(|error| {
+        format!(
+            "{text:?} is no reference ({error}); write registry/name:tag, or \
+             registry/name@sha256:… to have the very same bytes for ever"
+        )
+    })?;
+    match reference.digest() {
+        Some(digest) if !digest.starts_with("sha256:") => {
+            Err(format!("{digest:?} is no SHA-256 digest"))
+        }
+        _ => Ok(reference),
     }
 }
 
@@ -206,7 +231,7 @@ fn check_environment(environment: &BTreeMap<String, String>) -> Result<(), Strin
     Ok(())
 }
 
-fn is_variable(name: &str) -> bool {
+pub(crate) fn is_variable(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
     name.bytes().next().is_some_and(letter)
         && name
@@ -265,121 +290,16 @@ fn check_plain(files: &[StarterFile]) -> Result<(), String> {
     }
 }
 
-/// Every template of an operator's directory.
-///
-/// # Errors
-/// What is wrong with the first bad one.
-pub fn directory(dir: &Path) -> Result<Vec<Template>, TemplateError> {
-    let paths = entries(dir)?;
-    paths
-        .iter()
-        .filter(|path| path.is_dir())
-        .map(|path| one(path))
-        .collect()
-}
-
-/// See [`super::check`].
-///
-/// # Errors
-/// The directory cannot be read, or holds none.
-pub fn check(path: &Path) -> Result<Vec<Result<Template, TemplateError>>, TemplateError> {
-    if path.join(FILE).exists() {
-        return Ok(vec![one(path)]);
-    }
-    let found: Vec<_> = entries(path)?
-        .iter()
-        .filter(|path| path.is_dir())
-        .map(|path| one(path))
-        .collect();
-    match found.is_empty() {
-        true => Err(wrong_at(
-            path,
-            "there is no template: no NAME/template.toml in it",
-        )),
-        false => Ok(found),
-    }
-}
-
-/// The template of one directory, which names it.
-fn one(path: &Path) -> Result<Template, TemplateError> {
-    let file = path.join(FILE);
-    let text = String::from_utf8(read(&file)?).map_err(|_| wrong_at(&file, "is not UTF-8"))?;
-    let absolute = path.canonicalize().map_err(|error| wrong_at(path, error))?;
-    let name = absolute.file_name().and_then(|name| name.to_str());
-    let name: TemplateName = name
-        .unwrap_or_default()
-        .parse()
-        .map_err(|error: fleet::id::InvalidId| wrong_at(path, error))?;
-    let below = |part: &str| {
-        let (top, mut files) = (path.join(part), Vec::new());
-        if top.is_dir() {
-            collect(&top, Path::new(""), &mut files, DEEPEST)?;
-        }
-        Ok(files)
-    };
-    let source = Source {
-        place: file.display().to_string(),
-        text: &text,
-        files: below("files")?,
-        lock: below("lock")?,
-    };
-    template(name, source)
-}
-
-fn collect(
-    dir: &Path,
-    inside: &Path,
-    files: &mut Vec<StarterFile>,
-    depth: usize,
-) -> Result<(), TemplateError> {
-    for path in entries(dir)? {
-        let metadata = std::fs::symlink_metadata(&path).map_err(|error| wrong_at(&path, error))?;
-        let inside = inside.join(path.file_name().unwrap_or_default());
-        if metadata.is_dir() && depth > 0 {
-            collect(&path, &inside, files, depth - 1)?;
-        } else if metadata.is_file() && files.len() <= MAX_STARTER_FILES {
-            files.push(StarterFile {
-                path: inside,
-                content: read(&path)?,
-                executable: metadata.permissions().mode() & 0o111 != 0,
-            });
-        } else if !metadata.is_file() {
-            return Err(wrong_at(
-                &path,
-                "only files and (not too deep) directories can start",
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, TemplateError> {
-    let entries = std::fs::read_dir(dir).map_err(|error| wrong_at(dir, error))?;
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort_unstable();
-    Ok(paths)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TemplateError> {
-    let metadata = std::fs::metadata(path).map_err(|error| wrong_at(path, error))?;
-    if metadata.len() > MAX_STARTER_BYTES as u64 {
-        return Err(wrong_at(path, "is too large"));
-    }
-    std::fs::read(path).map_err(|error| wrong_at(path, error))
-}
-
-fn wrong_at(path: &Path, problem: impl ToString) -> TemplateError {
-    TemplateError {
-        template: path.display().to_string(),
-        problem: problem.to_string(),
-    }
+/// Of at least one.
+pub fn first(mut problems: Vec<TemplateError>) -> TemplateError {
+    problems.swap_remove(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Template, TemplateError> {
+    fn parse(text: &str) -> Result<Template, Vec<TemplateError>> {
         let source = Source {
             place: "template.toml".to_owned(),
             text,
@@ -417,6 +337,7 @@ mod tests {
             ("rootfs = \"./x\"", 2, "absolute"),
             ("rootfs = \"host\"\nimage = \"a:b\"", 3, "not both"),
             ("image = \"a b\"", 2, "reference"),
+            ("image = \"a@sha512:00\"", 2, "a@sha512"),
             ("languages = [\"python\",\n \"cobol\"]", 3, "cobol"),
             ("languages = [\"python>=x\"]", 2, "x"),
             ("[dependencies]\ninstall = []", 2, "install is empty"),
@@ -426,10 +347,38 @@ mod tests {
                 "no starter file",
             ),
         ] {
-            let error = parse(&format!("{LEAST}{extra}")).unwrap_err().to_string();
+            let errors = parse(&format!("{LEAST}{extra}")).unwrap_err();
+            let error = errors[0].to_string();
             assert!(error.contains(expected), "{error}");
             let place = format!("template t: template.toml:{line}: ");
             assert!(error.starts_with(&place), "{error} at {place}");
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        let said =
+            "main_ports = [0, 80, 0]\nlanguages = ['cobol']\nrootfs = 'x'\n[limits]\npids = 1";
+        let errors = parse(&format!("{LEAST}{said}")).unwrap_err();
+        let lines: Vec<_> = errors.iter().filter_map(|error| error.line).collect();
+        assert_eq!(lines, [4, 3, 2, 2, 5]);
+    }
+
+    #[test]
+    fn images_are_named_as_everywhere() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        for image in [
+            "debian",
+            "registry.example:5000/a/b:tag",
+            &format!("a:1@{digest}"),
+        ] {
+            let template = parse(&format!("{LEAST}image = '{image}'")).unwrap();
+            assert!(matches!(template.root, RootSource::Image(_)));
+            assert_eq!(
+                crate::template::directory::doubts(&template).is_empty(),
+                image.contains('@'),
+                "{image}"
+            );
         }
     }
 
@@ -438,37 +387,6 @@ mod tests {
         let said = format!("{LEAST}[dependencies]\ninstall = ['x']\nfrom = ['package.json']");
         let dependencies = parse(&said).unwrap().dependencies.unwrap();
         assert_eq!(dependencies.files[0].path, Path::new("package.json"));
-    }
-
-    #[test]
-    fn an_operators_template_is_read_with_its_files() {
-        let dir = tempfile::tempdir().unwrap();
-        let own = dir.path().join("mine");
-        std::fs::create_dir_all(own.join("files/src")).unwrap();
-        std::fs::write(own.join("template.toml"), LEAST).unwrap();
-        std::fs::write(own.join("files/src/a.py"), "print()").unwrap();
-        let templates = directory(dir.path()).unwrap();
-        assert_eq!(templates[0].name.as_str(), "mine");
-        assert_eq!(templates[0].files[0].path, Path::new("src/a.py"));
-        for number in 0..MAX_STARTER_FILES {
-            std::fs::write(own.join(format!("files/{number}")), "").unwrap();
-        }
-        assert!(
-            directory(dir.path())
-                .unwrap_err()
-                .problem
-                .contains("starter files")
-        );
-    }
-
-    #[test]
-    fn a_link_is_no_starter_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let own = dir.path().join("mine");
-        std::fs::create_dir_all(own.join("files")).unwrap();
-        std::fs::write(own.join("template.toml"), LEAST).unwrap();
-        std::os::unix::fs::symlink("/etc/shadow", own.join("files/x")).unwrap();
-        assert!(directory(dir.path()).is_err());
     }
 
     #[test]

@@ -278,10 +278,11 @@ impl Workspace {
 
     /// What the template says starts its app.
     pub fn template_command(&self) -> Option<(String, Option<u16>)> {
-        let templates = &self.engine().launcher.templates;
-        let template = templates.get(&self.handle.identity().template)?;
-        let port = template.main_ports.first().copied();
-        template.run.clone().map(|command| (command, port))
+        let launcher = &self.engine().launcher;
+        let template = launcher.templates.get(&self.handle.identity().template)?;
+        let port = launcher.provisioner.main_ports(&template).first().copied();
+        let command = launcher.provisioner.run_line(&template);
+        command.map(|command| (command, port))
     }
 
     async fn run_app(&self, preview: &PreviewRecord) -> Result<(), Error> {

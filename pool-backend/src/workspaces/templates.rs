@@ -1,4 +1,4 @@
-//! Templates as the API shows them, and the installation of their dependencies.
+//! Templates as the API shows them, and the installation of what they need: image, dependencies.
 //!
 //! Must never happen here: an installation waited for.
 
@@ -9,7 +9,7 @@ use fleet::id::TemplateName;
 
 use super::Workspaces;
 use crate::error::Error;
-use crate::provision::{self, Layer, Progress, Unavailable};
+use crate::provision::{self, Progress, Unavailable};
 use crate::template::Template;
 use crate::template::language::Version;
 
@@ -26,14 +26,29 @@ pub struct TemplateInfo {
     pub unavailable: Option<Unavailable>,
     /// What is installed for it.
     pub dependencies: Dependencies,
+    /// What starts the app: its own line, or its image's.
+    pub run: Option<String>,
+    /// Its own main ports, or its image's.
+    pub main_ports: Vec<u16>,
+    /// The image that its root is made from.
+    pub image: Option<ImageInfo>,
+}
+
+/// See [`TemplateInfo::image`].
+#[derive(Debug, Clone)]
+pub struct ImageInfo {
+    /// As the template names it.
+    pub reference: String,
+    /// Of the manifest that it led to when it was pulled; none before.
+    pub digest: Option<String>,
 }
 
 /// See [`TemplateInfo::dependencies`].
 #[derive(Debug, Clone)]
 pub enum Dependencies {
-    /// It has none.
+    /// It needs none.
     None,
-    /// Its first workspace, or `fleeks template build`, installs them.
+    /// Its first workspace, or `fleeks template build`, installs them, and pulls its image.
     Missing,
     /// They are there.
     Ready,
@@ -57,19 +72,21 @@ impl Workspaces {
         Ok(self.info(&template))
     }
 
-    /// Begins to install a template's dependencies, unless they are there or that goes on.
+    /// Begins to install what a template needs, unless it is there or that goes on. `afresh`: asks
+    /// the registry for its image also if there is one.
     ///
     /// # Errors
     /// `Invalid` for a template that cannot be used here.
-    pub fn build_template(&self, name: &TemplateName) -> Result<TemplateInfo, Error> {
+    pub fn build_template(&self, name: &TemplateName, afresh: bool) -> Result<TemplateInfo, Error> {
         let engine = self.node.engine();
         let template = engine.launcher.template(name)?;
         let info = self.info(&template);
         if let Some(why) = &info.unavailable {
             return Err(provision::unusable(&template, why));
         }
-        if !matches!(info.dependencies, Dependencies::None | Dependencies::Ready) {
-            provision::start(engine, &template)?;
+        let asks = afresh && info.image.is_some();
+        if asks || !matches!(info.dependencies, Dependencies::None | Dependencies::Ready) {
+            provision::start(engine, &template, asks)?;
         }
         Ok(self.info(&template))
     }
@@ -78,24 +95,35 @@ impl Workspaces {
         let engine = self.node.engine();
         let provisioner = &engine.launcher.provisioner;
         let look = provisioner.look(template);
-        let layer = look
-            .as_ref()
-            .ok()
-            .and_then(|provision| provision.layer.clone());
-        let dependencies = match layer {
-            _ if template.dependencies.is_none() => Dependencies::None,
-            Some(layer) if Layer::is_there(&layer) => Dependencies::Ready,
-            _ => match provision::progress(engine, &template.name) {
-                Some(Progress::Done { .. }) | None => Dependencies::Missing,
-                Some(progress) => Dependencies::Installing(progress),
-            },
+        let found = look.as_ref().ok();
+        let needs = |provision: &Arc<provision::Provision>| {
+            provision.image.is_some() || provision.layer.is_some()
         };
+        let progress = provision::progress(engine, &template.name);
+        let dependencies = match (found, progress) {
+            (Some(provision), _) if !needs(provision) => Dependencies::None,
+            (_, Some(progress @ Progress::Working { .. })) => Dependencies::Installing(progress),
+            (Some(provision), _) if provision.is_complete() => Dependencies::Ready,
+            (_, Some(progress @ Progress::Failed { .. })) => Dependencies::Installing(progress),
+            (None, _) if template.dependencies.is_none() => Dependencies::None,
+            _ => Dependencies::Missing,
+        };
+        let image = found.and_then(|provision| {
+            let image = provision.image.as_ref()?;
+            Some(ImageInfo {
+                reference: image.reference.to_string(),
+                digest: image.there.as_ref().map(|there| there.digest.clone()),
+            })
+        });
         TemplateInfo {
             template: Arc::clone(template),
             languages: provisioner.languages(template),
             versions: provisioner.versions(template),
+            run: provisioner.run_line(template),
+            main_ports: provisioner.main_ports(template),
             unavailable: look.err(),
             dependencies,
+            image,
         }
     }
 }
