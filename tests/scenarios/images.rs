@@ -199,7 +199,6 @@ pub fn a_workspace_on_an_image(runtime: Runtime) -> Result<()> {
     // A counter in memory, beside the image's own server.
     workspace.background("i=0; while :; do i=$((i+1)); echo $i > count; sleep 0.1; done")?;
     workspace.background(&text(&info, "run")?)?;
-    workspace.wait_for_port(8080)?;
     let shown = || -> Result<()> {
         let answer = Curl::new(&world, Version::H2, &workspace.preview_url()?)?.send()?;
         ensure!(
@@ -208,7 +207,7 @@ pub fn a_workspace_on_an_image(runtime: Runtime) -> Result<()> {
         );
         Ok(())
     };
-    shown()?;
+    wait::until("the image's own server", BUILT, || shown().map(Some))?;
     let before: u64 = workspace.wait_for_file("count")?.trim().parse()?;
     let slept = workspace.hibernate()?;
     ensure!(slept.status == 200, "{}", slept.text());
