@@ -5,10 +5,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleet::directory::Directory;
 use fleet::door::Door;
 use fleet::share::ShareKey;
+use fleet::timing;
 
 /// Settings of one gateway.
 #[derive(Debug, Clone)]
@@ -58,6 +60,8 @@ pub struct Limits {
     pub waiters: usize,
     /// Requests that wait for one workspace's wake.
     pub waiters_per_workspace: usize,
+    /// The longest that a request waits for wakes.
+    pub wake_wait: Duration,
 }
 
 impl Default for Limits {
@@ -70,6 +74,7 @@ impl Default for Limits {
             streams: 100,
             waiters: 10_000,
             waiters_per_workspace: 2_000,
+            wake_wait: timing::WAKE_DEADLINE,
         }
     }
 }

@@ -163,8 +163,7 @@ fn host(mut config: GatewayConfig, parts: Parts) -> Host {
     let limits = config.limits.clone();
     let wakes = Wakes::new(
         Arc::clone(&parts.directory),
-        limits.waiters,
-        limits.waiters_per_workspace,
+        &limits,
         metrics.waiting.clone(),
     );
     let routes = Routes::new(parts.directory);
@@ -173,6 +172,7 @@ fn host(mut config: GatewayConfig, parts: Parts) -> Host {
         Arc::new(wakes),
         parts.door,
         Arc::clone(&metrics),
+        limits.wake_wait,
     ));
     let edge = Edge {
         config,

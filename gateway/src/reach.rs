@@ -3,12 +3,13 @@
 //! Must never happen here: a connection, or a way in that is not the door's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleet::directory::Route;
 use fleet::door::{Admission, Door, Guard, PortChoice, Visit};
 use fleet::id::{LinkId, Slug, WorkspaceId};
 use fleet::lifecycle::State;
-use fleet::timing::{DISAGREEMENT, HOLDING_PAGE_AFTER, WAKE_DEADLINE};
+use fleet::timing::{DISAGREEMENT, HOLDING_PAGE_AFTER};
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
@@ -49,28 +50,31 @@ pub(crate) struct Reach {
     wakes: Arc<Wakes>,
     door: Arc<dyn Door>,
     metrics: Arc<Metrics>,
+    longest: Duration,
 }
 
 impl Reach {
-    /// Over these parts.
+    /// Over these parts; nobody waits for longer than `longest`.
     pub fn new(
         routes: Routes,
         wakes: Arc<Wakes>,
         door: Arc<dyn Door>,
         metrics: Arc<Metrics>,
+        longest: Duration,
     ) -> Self {
         Self {
             routes,
             wakes,
             door,
             metrics,
+            longest,
         }
     }
 
     /// Gets in, waking the workspace if it sleeps. Ends by the wake's deadline, also for who joins
     /// one wake after another.
     pub async fn enter(&self, wish: &Wish<'_>) -> Result<Entered, Refusal> {
-        match tokio::time::timeout(WAKE_DEADLINE, self.keep_trying(wish)).await {
+        match tokio::time::timeout(self.longest, self.keep_trying(wish)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(too_late()),
         }

@@ -4,16 +4,18 @@
 //! Must never happen here: an unbounded wait or an unbounded number of waiters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use fleet::directory::{Change, Directory, DirectoryError, Route, WakeBegun, WakeCause};
 use fleet::id::{Slug, WorkspaceId};
 use fleet::lifecycle::State;
-use fleet::timing::{ROUTE_POLL, WAKE_DEADLINE};
+use fleet::timing::ROUTE_POLL;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{broadcast, watch};
-use tokio::time::Instant;
+
+use crate::config::Limits;
 
 /// Why there is nobody awake to go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,22 +48,19 @@ pub(crate) struct Wakes {
     waiters: Gauge,
     max_waiters: usize,
     max_waiters_per_workspace: usize,
+    longest: Duration,
 }
 
 impl Wakes {
     /// Nothing under way. `waiters` is counted up and down.
-    pub fn new(
-        directory: Arc<dyn Directory>,
-        max_waiters: usize,
-        max_waiters_per_workspace: usize,
-        waiters: Gauge,
-    ) -> Self {
+    pub fn new(directory: Arc<dyn Directory>, limits: &Limits, waiters: Gauge) -> Self {
         Self {
             directory,
             flights: DashMap::new(),
             waiters,
-            max_waiters,
-            max_waiters_per_workspace,
+            max_waiters: limits.waiters,
+            max_waiters_per_workspace: limits.waiters_per_workspace,
+            longest: limits.wake_wait,
         }
     }
 
@@ -146,8 +145,7 @@ impl Drop for Pilot {
 
 impl Pilot {
     async fn fly(&self) -> Result<Route, WakeError> {
-        let deadline = Instant::now() + WAKE_DEADLINE;
-        match tokio::time::timeout_at(deadline, self.until_awake()).await {
+        match tokio::time::timeout(self.wakes.longest, self.until_awake()).await {
             Ok(result) => result,
             Err(_) => Err(WakeError::TimedOut),
         }

@@ -1,6 +1,7 @@
 //! Visits to workspaces that sleep, moved, or do not wake.
 
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
 
 use fleet::directory::Directory as _;
 use fleet::lifecycle::State;
@@ -110,6 +111,49 @@ async fn a_person_gets_the_holding_page_and_a_machine_is_held() {
         .answer(request(&workspace.host(), "/", &navigation))
         .await;
     assert_eq!(page.text, "awake");
+    assert_eq!(house.node.woken.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn whoever_waits_is_told_at_the_deadline() {
+    let limits = Limits {
+        wake_wait: Duration::from_millis(1500),
+        ..Limits::default()
+    };
+    let house = House::with_limits(limits).await;
+    let app = app::says("awake").await;
+    let workspace = house
+        .workspace_in(State::Hibernated, true, app.address)
+        .await;
+    house.node.wakes.forget_permits(1000);
+    let began = Instant::now();
+    let Client::H2(sender) = Client::h2(&house).await else {
+        unreachable!()
+    };
+    let shapes: [&[(&str, &str)]; 3] = [
+        &[],
+        &[("accept", "application/json")],
+        // A script's fetch of HTML is no navigation: it is held, and told as a machine is.
+        &[("accept", "text/html, */*"), ("sec-fetch-mode", "cors")],
+    ];
+    let mut visits = tokio::task::JoinSet::new();
+    for (number, fields) in shapes.into_iter().cycle().take(30).enumerate() {
+        let mut client = Client::H2(sender.clone());
+        let asked = request(&workspace.host(), &format!("/{number}"), fields);
+        visits.spawn(async move { client.answer(asked).await });
+    }
+    while let Some(answer) = visits.join_next().await {
+        let answer = answer.unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(1400));
+        assert_eq!(answer.status, 503, "{}", answer.text);
+        assert_eq!(answer.header("retry-after"), "2");
+        assert_eq!(answer.header("x-fleeks-error"), "wake_timeout");
+        assert!(answer.text.starts_with('{'), "{}", answer.text);
+    }
+    // The wake itself goes on, and who comes again is served.
+    house.node.wakes.add_permits(1);
+    let mut client = Client::h1(&house).await;
+    assert_eq!(client.get(&workspace.host(), "/").await.text, "awake");
     assert_eq!(house.node.woken.load(SeqCst), 1);
 }
 
