@@ -1,5 +1,6 @@
-//! Shell lines that need no shell: one program and plain words. A bash that only makes way for the
-//! program costs most of a short command's time in gVisor.
+//! Shell lines that need no shell: one program with its words, quoted or not, in a directory of its
+//! own, with variables of its own. A bash that only makes way for the program costs most of a short
+//! command's time in gVisor.
 //!
 //! What is started here is what bash would have started: the same file under the same name, the
 //! same environment, in the same process. Whatever is not certain is left to bash: any character
@@ -7,6 +8,8 @@
 //! there.
 //!
 //! Must never happen here: a guess.
+
+mod words;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -21,8 +24,8 @@ use rustix::fs::Access;
 /// What bash has in its environment, by name.
 type Variables = BTreeMap<String, String>;
 
-/// Names that are bash's own: builtins and reserved words. Not `true` and `false`, which ignore
-/// what they are given, as the programs do when they are given nothing.
+/// Names that are bash's own: builtins and reserved words. Not `true` and `false`, see
+/// [`is_like_its_twin`].
 const OWN: [&str; 78] = [
     ".",
     ":",
@@ -103,8 +106,9 @@ const OWN: [&str; 78] = [
     "[[",
     "]]",
 ];
-/// Builtins that do as the programs of their names when they are alone.
-const LIKE_PROGRAMS: [&str; 2] = ["true", "false"];
+/// Where the programs are that do as the builtins of their names. Elsewhere somebody may have put
+/// others, which bash would not look for.
+const TWINS: [&str; 2] = ["/usr/bin", "/bin"];
 /// Variables that bash heeds, changes or does not pass on.
 const HEEDED: [&str; 31] = [
     "SHELLOPTS",
@@ -150,47 +154,99 @@ pub fn command(
     run: &Run,
     inherited: impl Iterator<Item = (OsString, OsString)>,
 ) -> Option<Command> {
-    let words = words(&run.command)?;
-    let (name, arguments) = words.split_first()?;
+    let line = words::line(&run.command)?;
+    let (name, arguments) = line.words.split_first()?;
     let mut variables = Variables::new();
     for (name, value) in inherited {
         variables.insert(name.into_string().ok()?, value.into_string().ok()?);
     }
     variables.extend(run.environment.iter().cloned());
-    if !variables
-        .iter()
-        .all(|(name, value)| is_passed_on(name, value))
-    {
+    let assignments = line.assignments.iter().map(|(name, value)| (name, value));
+    let mut all = variables.iter().chain(assignments);
+    if !all.all(|(name, value)| is_passed_on(name, value)) {
         return None;
     }
-    let file = find(name, variables.get("PATH")?, &run.working_dir)?;
-    let directory = directory(variables.get("PWD"), &run.working_dir)?;
+    let mut directory = directory(variables.get("PWD"), &run.working_dir)?;
     let level = level(variables.get("SHLVL"))?;
+    let path = variables.get("PATH")?.clone();
+    let mut before = None;
+    for to in &line.directories {
+        if variables.contains_key("CDPATH") {
+            return None;
+        }
+        let next = moved(&directory, to)?;
+        before = Some(std::mem::replace(&mut directory, next));
+    }
+    variables.extend(line.assignments);
+    let file = if !line.makes_way && is_like_its_twin(name, arguments) {
+        TWINS
+            .iter()
+            .find_map(|place| program(format!("{place}/{name}")))?
+    } else if is_own(name) {
+        return None;
+    } else {
+        find(name, &path, &directory)?
+    };
     let mut command = Command::new(&file);
     command
         .arg0(name)
         .args(arguments)
+        .current_dir(&directory)
         .env_clear()
         .envs(&variables)
-        .env("PWD", directory)
-        .env("SHLVL", level)
-        .env("_", &file);
+        .env("PWD", &directory)
+        .env("SHLVL", level);
+    if let Some(before) = &before {
+        command.env("OLDPWD", before);
+    }
+    // `exec` leaves it as it is, which `cd` does not.
+    if !line.makes_way {
+        command.env("_", &file);
+    } else if before.is_some() {
+        command.env_remove("_");
+    }
     Some(command)
 }
 
-/// The words of a line in which nothing means anything to bash.
-fn words(line: &str) -> Option<Vec<&str>> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./,:+@%=".contains(c);
-    if !line.chars().all(|c| plain(c) || c == ' ' || c == '\t') {
+fn is_own(name: &str) -> bool {
+    OWN.contains(&name) || matches!(name, "true" | "false")
+}
+
+/// Whether it is a builtin that does as the program of its name would.
+fn is_like_its_twin(name: &str, arguments: &[String]) -> bool {
+    match name {
+        // The programs know `--help`.
+        "true" | "false" => arguments.is_empty(),
+        "echo" => match arguments {
+            [only] if matches!(&only[..], "--help" | "--version") => false,
+            _ => !arguments.iter().any(|word| word.contains('\\')),
+        },
+        _ => false,
+    }
+}
+
+/// Where `cd` leads from there, by the names that bash has for both.
+fn moved(from: &str, to: &str) -> Option<String> {
+    let mut path = if to.starts_with('/') {
+        String::new()
+    } else {
+        from.trim_end_matches('/').to_owned()
+    };
+    if to.is_empty() || to.starts_with(['-', '~']) || to.starts_with("//") {
         return None;
     }
-    let words: Vec<&str> = line.split([' ', '\t']).filter(|w| !w.is_empty()).collect();
-    let name = words.first()?;
-    // An assignment, a job's number.
-    let is_name = !name.contains(['=', '%']) && !name.starts_with(['-', '+']);
-    let is_alone = words.len() == 1;
-    let is_own = OWN.contains(name) || LIKE_PROGRAMS.contains(name) && !is_alone;
-    (is_name && !is_own).then_some(words)
+    for part in to.split('/').filter(|part| !part.is_empty()) {
+        if matches!(part, "." | "..") {
+            return None;
+        }
+        path.push('/');
+        path.push_str(part);
+    }
+    if path.is_empty() {
+        path.push('/');
+    }
+    let is_open = Path::new(&path).is_dir() && rustix::fs::access(&*path, Access::EXEC_OK).is_ok();
+    is_open.then_some(path)
 }
 
 /// Whether a program that bash starts finds this variable as it was, and bash does nothing else
@@ -208,9 +264,9 @@ fn is_passed_on(name: &str, value: &str) -> bool {
 }
 
 /// The file that bash runs for `name`, under the name that it has for it.
-fn find(name: &str, path: &str, working_dir: &str) -> Option<String> {
+fn find(name: &str, path: &str, directory: &str) -> Option<String> {
     if name.contains('/') {
-        let file = Path::new(working_dir).join(name);
+        let file = Path::new(directory).join(name);
         return is_program(&file).then(|| name.to_owned());
     }
     for directory in path.split(':') {
@@ -229,6 +285,10 @@ fn find(name: &str, path: &str, working_dir: &str) -> Option<String> {
         }
     }
     None
+}
+
+fn program(file: String) -> Option<String> {
+    is_program(Path::new(&file)).then_some(file)
 }
 
 fn is_program(file: &Path) -> bool {

@@ -211,7 +211,7 @@ fn start(run: &Run, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Child> {
     let has_bash = rustix::fs::access(Path::new(BASH), Access::EXEC_OK).is_ok();
     if has_bash && let Some(command) = direct::command(run, std::env::vars_os()) {
         let ends = (stdout.try_clone()?, stderr.try_clone()?);
-        if let Ok(child) = spawn(command, run, ends) {
+        if let Ok(child) = spawn(command, ends) {
             return Ok(child);
         }
         // A script that names no interpreter, too many arguments: bash knows what to do or say.
@@ -221,15 +221,15 @@ fn start(run: &Run, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Child> {
     shell
         .arg("-c")
         .arg(&run.command)
+        .current_dir(&run.working_dir)
         .envs(environment.map(|(name, value)| (name, value)));
-    spawn(shell, run, (stdout, stderr))
+    spawn(shell, (stdout, stderr))
 }
 
-fn spawn(mut command: Command, run: &Run, ends: (OwnedFd, OwnedFd)) -> io::Result<Child> {
+fn spawn(mut command: Command, ends: (OwnedFd, OwnedFd)) -> io::Result<Child> {
     // A process group, no session: for that the standard library has to fork, and in gVisor a
     // fork costs as much again as the exec. Without a terminal a session adds nothing.
     command
-        .current_dir(&run.working_dir)
         .stdin(Stdio::null())
         .stdout(ends.0)
         .stderr(ends.1)
