@@ -15,7 +15,7 @@ use serde_json::Value;
 /// Longer than any waiter may wait.
 const DEADLINE: Duration = Duration::from_secs(40);
 /// A minute's reconcile comes every two seconds here.
-const TIDY: Duration = Duration::from_secs(30);
+const TIDY: Duration = Duration::from_secs(60);
 
 /// What is being done when it happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,12 +140,7 @@ impl Stage {
     fn close(mut self) -> Result<()> {
         let lines = self.tally.check_log()?;
         ensure!(lines > 10, "only {lines} lines");
-        // gVisor loses the memory of some snapshots (docs/sleep.md).
-        ensure!(
-            self.world.runtime() == Runtime::Runsc || self.volumes == 0,
-            "memory was lost {} times",
-            self.volumes
-        );
+        ensure!(self.volumes == 0, "memory was lost {} times", self.volumes);
         drop(self.workspace.take());
         self.world.stop()
     }
@@ -307,7 +302,8 @@ impl Stage {
                 .map(|entry| entry.file_name().to_string_lossy().into_owned())
                 .filter(|name| !name.ends_with(".damaged"));
             let useful: Vec<String> = useful.collect();
-            if (traces.netns.len(), traces.links.len()) != (1, 1) || !useful.is_empty() {
+            let counts = (traces.netns.len(), traces.links.len(), traces.containers());
+            if counts != (1, 1, 1) || traces.sleep_commands() > 0 || !useful.is_empty() {
                 bail!("snapshots {useful:?}, and\n{traces}");
             }
             Ok(Some(()))

@@ -133,10 +133,8 @@ fn talk(sockets: &mut [Socket]) -> Result<()> {
 /// connecting again leads to the woken workspace.
 pub fn lost_connections_are_said(world: &World) -> Result<()> {
     let workspace = world.workspace("python")?;
-    workspace.write("echo.py", ECHO)?;
-    workspace.background("python echo.py")?;
-    workspace.wait_for_port(5000)?;
-    let mut socket = visit(world, &workspace, "/")?;
+    apps::serve_python(&workspace, "0.0.0.0", 5000)?;
+    let mut socket = visit(world, &workspace, "/ws")?;
     echoes(&mut socket, &Message::text("before"))?;
     hibernate(&workspace)?;
     socket.send(Message::Ping(Bytes::new()))?;
@@ -144,41 +142,11 @@ pub fn lost_connections_are_said(world: &World) -> Result<()> {
     ensure!(state(&workspace)? == "hibernated", "a ping woke it");
     socket.send(Message::text("anybody?"))?;
     ensure!(farewell(&mut socket)? == CloseCode::Restart);
-    let mut socket = match lifecycle(&workspace)?["woken"].as_str() {
-        // gVisor may lose the memory (docs/sleep.md), and the app with it.
-        Some("volume") => {
-            workspace.background("python echo.py")?;
-            workspace.wait_for_port(5000)?;
-            visit(world, &workspace, "/")?
-        }
-        _ => visit(world, &workspace, "/")?,
-    };
-    echoes(&mut socket, &Message::text("again"))
+    let mut socket = visit(world, &workspace, "/ws")?;
+    echoes(&mut socket, &Message::text("again"))?;
+    ensure!(lifecycle(&workspace)?["woken"] == "memory");
+    Ok(())
 }
-
-/// Echoes small messages, a thread for each visitor: an event loop of gVisor may miss events after
-/// a wake.
-const ECHO: &str = r#"
-import base64, hashlib, socket, threading
-server = socket.create_server(("0.0.0.0", 5000))
-def serve(client):
-    stream = client.makefile("rwb", buffering=0)
-    while (line := stream.readline().strip()):
-        name, _, value = line.partition(b":")
-        if name.lower() == b"sec-websocket-key":
-            key = value.strip() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-            accept = base64.b64encode(hashlib.sha1(key).digest())
-    client.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                   b"Connection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n")
-    while head := stream.read(6):
-        size, mask = head[1] & 127, head[2:6]
-        data = stream.read(size)
-        data = bytes(byte ^ mask[at % 4] for at, byte in enumerate(data))
-        client.sendall(bytes([head[0], size]) + data)
-while True:
-    client, _ = server.accept()
-    threading.Thread(target=serve, args=(client,), daemon=True).start()
-"#;
 
 /// A restart ends the old connections with 1012.
 pub fn a_restart_is_said(world: &World) -> Result<()> {

@@ -29,6 +29,7 @@ mod streams;
 mod templates;
 mod terms;
 mod trouble;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -88,7 +89,7 @@ fn stories() -> Vec<Story> {
         own!(sleep::a_learning_agent_forgets_nothing),
         calm!(sleep::a_visit_wakes_what_sleeps).everyday(&[Runtime::Runc]),
         calm!(sleep::what_may_not_be_woken_says_so),
-        calm!(sleep::visits_count_if_their_owner_says_so),
+        calm!(sleep::what_counts_as_use),
         own!(sleep::a_crash_forgets_no_settings),
         own!(sleep::a_dozen_wake_at_once),
         own!(sleep::a_hundred_wake_at_once).soak(),
@@ -109,6 +110,8 @@ fn stories() -> Vec<Story> {
         own!(trouble::the_clock_is_set).everyday(&[Runtime::Runc]),
         own!(trouble::visitors_at_any_moment).everyday(&[Runtime::Runc]),
         own!(trouble::visitors_for_long).soak(),
+        own!(waiting::a_person_sees_a_page_and_all_are_served).everyday(&[Runtime::Runc]),
+        own!(waiting::nobody_waits_for_ever).soak(),
         own!(pools::a_few),
         own!(pools::hundreds).soak(),
         calm!(isolation::no_way_to_neighbours_host_or_metadata),
@@ -123,7 +126,7 @@ fn stories() -> Vec<Story> {
         calm!(held::who_leaves_a_sleeper_is_announced).only(&[Runtime::Runc]),
         calm!(held::plain_upgrades_are_held).only(&[Runtime::Runc]),
         calm!(held::what_may_not_be_woken_sleeps_on).only(&[Runtime::Runc]),
-        own!(held::five_hundred_wake_one_sleeper_once).only(&[Runtime::Runc]),
+        own!(held::five_hundred_wake_one_sleeper_once),
         own!(held::held_websockets_are_small).only(&[Runtime::Runc]),
         calm!(hosts::strange_hosts_are_refused),
         calm!(hosts::broken_requests_are_refused),

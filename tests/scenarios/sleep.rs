@@ -7,8 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 use fleeks_tests::curl::{Answer, Version};
 use fleeks_tests::metrics::Metrics;
 use fleeks_tests::world::Runtime;
-use fleeks_tests::{Curl, Workspace, World, apps, python, wait};
+use fleeks_tests::{Curl, Workspace, World, apps, python, wait, websocket};
 use serde_json::{Value, json};
+use tungstenite::Message;
 
 const LONG: Duration = Duration::from_secs(180);
 /// For the keeper to look, and the machine to do.
@@ -21,11 +22,10 @@ pub fn the_sdk_steers_a_life(world: &World) -> Result<()> {
 }
 
 /// The article's background job: hibernated and woken, it goes on with its process id, its memory
-/// and its open file. gVisor may lose memory (docs/sleep.md), and says so.
+/// and its open file.
 pub fn a_background_job_survives(world: &World) -> Result<()> {
     let told = python::run(world, "background_job.py", &[&name("monitor"), "3"], LONG)?;
-    let all_well = told["memory"] == true && told["stopped"] == true;
-    ensure!(all_well || world.runtime() == Runtime::Runsc, "{told}");
+    ensure!(told["stopped"] == true, "{told}");
     Ok(())
 }
 
@@ -78,16 +78,8 @@ pub fn a_visit_wakes_what_sleeps(world: &World) -> Result<()> {
         hibernate(&workspace)?;
         let answer = visit(world, &workspace)?;
         let life = lifecycle(&workspace)?;
-        if life["woken"] == "memory" {
-            ensure!(pid(&answer)? == before, "another process answers");
-        } else {
-            // On gVisor; from the volume the app is the user's to start again.
-            ensure!(
-                world.runtime() == Runtime::Runsc && answer.status == 502,
-                "{answer:?}\n{life}"
-            );
-            return Ok(());
-        }
+        ensure!(life["woken"] == "memory", "{answer:?}\n{life}");
+        ensure!(pid(&answer)? == before, "another process answers");
     }
     Ok(())
 }
@@ -125,19 +117,80 @@ pub fn what_may_not_be_woken_says_so(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Whether visits count as use is the owner's to say.
-pub fn visits_count_if_their_owner_says_so(world: &World) -> Result<()> {
+type Act<'a> = Box<dyn Fn() -> Result<()> + 'a>;
+
+/// Requests, what is said on websockets, commands, file calls and heartbeats are use, visits only if
+/// their owner says so; looks at it, pings and heartbeats of libraries are not.
+pub fn what_counts_as_use(world: &World) -> Result<()> {
     let workspace = world.workspace("python")?;
     apps::serve_python(&workspace, "0.0.0.0", 5000)?;
-    let last = || -> Result<Value> { Ok(lifecycle(&workspace)?["last_activity_at"].clone()) };
-    configure(&workspace, &json!({"keep_alive_on_preview": false}))?;
-    let before = last()?;
-    ensure!(visit(world, &workspace)?.status == 200);
-    ensure!(last()? == before, "a visit counted");
-    configure(&workspace, &json!({"keep_alive_on_preview": true}))?;
-    ensure!(visit(world, &workspace)?.status == 200);
-    ensure!(last()? != before, "a visit did not count");
-    Ok(())
+    let api = workspace.api();
+    let call = |method: &str, what: &str| -> Result<()> {
+        let reply = api.call(method, &path(&workspace, what), b"{}")?;
+        reply.ok().with_context(|| what.to_owned()).map(drop)
+    };
+    let url = workspace.preview_url()?.replace("https://", "wss://");
+    let engine_io = format!("{url}/ws?EIO=4&transport=websocket");
+    let mut socket = websocket::open(world, &engine_io)?;
+    let mut say = |message: Message, answer: Message| -> Result<()> {
+        socket.send(message)?;
+        let said = socket.read()?;
+        ensure!(said == answer, "{said:?}");
+        Ok(())
+    };
+    let text = |text: &'static str| Message::text(text);
+    let visits = |count: bool| configure(&workspace, &json!({"keep_alive_on_preview": count}));
+    let visited = || -> Result<()> {
+        let answer = visit(world, &workspace)?;
+        ensure!(answer.status == 200, "{answer:?}");
+        Ok(())
+    };
+    let files = workspace.files("");
+
+    let acts: Vec<(&str, bool, Act)> = vec![
+        ("a visit", true, Box::new(visited)),
+        ("lifecycle", false, Box::new(|| call("GET", "lifecycle"))),
+        ("info", false, Box::new(|| call("GET", "info"))),
+        ("stats", false, Box::new(|| call("GET", "stats"))),
+        (
+            "a command",
+            true,
+            Box::new(|| workspace.sh("true").map(drop)),
+        ),
+        ("processes", false, Box::new(|| call("GET", "processes"))),
+        (
+            "a write",
+            true,
+            Box::new(|| workspace.write("a", "b").map(drop)),
+        ),
+        ("a read", true, Box::new(|| workspace.read("a").map(drop))),
+        ("a list", true, Box::new(|| api.get(&files)?.ok().map(drop))),
+        ("a heartbeat", true, Box::new(|| call("POST", "heartbeat"))),
+    ];
+    let mut last = lifecycle(&workspace)?["last_activity_at"].clone();
+    let mut judge = |what: &str, counts: bool| -> Result<()> {
+        let now = lifecycle(&workspace)?["last_activity_at"].clone();
+        ensure!(
+            (now != last) == counts,
+            "{what}: {last} before, {now} after"
+        );
+        last = now;
+        Ok(())
+    };
+    for (what, counts, act) in acts {
+        act().with_context(|| what.to_owned())?;
+        judge(what, counts)?;
+    }
+    say(Message::Ping("a".into()), Message::Pong("a".into()))?;
+    judge("a ping", false)?;
+    say(text("3"), text("3"))?;
+    judge("the answer to engine.io's heartbeat", false)?;
+    say(text("42[\"chat\"]"), text("42[\"chat\"]"))?;
+    judge("a message", true)?;
+    visits(false)?;
+    visited()?;
+    say(text("hello"), text("hello"))?;
+    judge("a visitor whom nobody counts", false)
 }
 
 /// What was said of a life survives a crash: when it was used, how far it was extended, how long
@@ -151,6 +204,7 @@ pub fn a_crash_forgets_no_settings(runtime: Runtime) -> Result<()> {
             Ok(workspace)
         };
         let idle = make(json!({"idle_action": "shutdown"}))?;
+        let sleepy = make(json!({"idle_action": "hibernate"}))?;
         let kept = make(json!({"idle_action": "keep_alive"}))?;
         let extended = make(json!({"idle_action": "shutdown"}))?;
         let body = json!({"additional_minutes": 60});
@@ -161,7 +215,7 @@ pub fn a_crash_forgets_no_settings(runtime: Runtime) -> Result<()> {
         let aged = make(json!({"max_duration_hours": 1}))?;
         ensure!(aged.sh("echo young > age.txt; cat age.txt")? == "young");
         world.kill()?;
-        for workspace in [&idle, &kept, &extended] {
+        for workspace in [&idle, &sleepy, &kept, &extended] {
             rewrite(&world, workspace, |record| {
                 record["activity"]["last_at"] = "2026-01-02T03:04:05Z".into();
             })?;
@@ -172,6 +226,7 @@ pub fn a_crash_forgets_no_settings(runtime: Runtime) -> Result<()> {
         world.start()?;
 
         wait_for(&idle, "stopped")?;
+        wait_for(&sleepy, "hibernated")?;
         let life = lifecycle(&extended)?;
         ensure!(life["state"] == "running", "{life}");
         ensure!(life["last_activity_at"] == "2026-01-02T03:04:05Z", "{life}");
@@ -242,17 +297,14 @@ fn all_wake_at_once(runtime: Runtime, count: usize) -> Result<()> {
                 .map(|told| told.unwrap_or_else(|_| anyhow::bail!("a visitor panicked")))
                 .collect()
         });
-        let mut lost = 0;
         for (told, sleeper) in told.into_iter().zip(&sleepers) {
             let (answer, _again) = told?;
             let life = lifecycle(sleeper)?;
             ensure!(life["generation"] == 2, "woken more than once: {life}");
-            match answer.status {
-                200 => {}
-                // gVisor; the app is the user's to start again.
-                502 if life["woken"] == "volume" && runtime == Runtime::Runsc => lost += 1,
-                _ => anyhow::bail!("{answer:?}\n{life}"),
-            }
+            ensure!(
+                answer.status == 200 && life["woken"] == "memory",
+                "{answer:?}\n{life}"
+            );
         }
         let after = Metrics::of(&world)?;
         let peak = after.get("fleeks_restores_peak");
@@ -261,17 +313,8 @@ fn all_wake_at_once(runtime: Runtime, count: usize) -> Result<()> {
             "{peak} restores at once, of {cap} at most"
         );
         ensure!(after.get("fleeks_restores") == 0.0, "{after:?}");
-        let woken = |outcome: &str| {
-            after.get(&format!(
-                "fleeks_wakes_total{{cause=\"visit\",outcome=\"{outcome}\"}}"
-            ))
-        };
-        let (memory, volume) = (woken("memory"), woken("volume"));
-        ensure!(
-            memory + volume == count as f64,
-            "{memory} and {volume} of {count}: {after:?}"
-        );
-        ensure!(volume == f64::from(lost), "{volume} and {lost}");
+        let woken = after.get("fleeks_wakes_total{cause=\"visit\",outcome=\"memory\"}");
+        ensure!(woken == count as f64, "{woken} of {count}: {after:?}");
     }
     world.stop()
 }

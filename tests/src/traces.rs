@@ -58,6 +58,30 @@ impl Traces {
         *self == Self::default()
     }
 
+    /// How many containers have control groups.
+    pub fn containers(&self) -> usize {
+        let below = |path: &PathBuf| {
+            let mut names = path.components().map(|part| part.as_os_str());
+            names.by_ref().find(|name| *name == "fleeks");
+            names.nth(1).map(std::ffi::OsStr::to_owned)
+        };
+        self.cgroups
+            .iter()
+            .filter_map(below)
+            .collect::<HashSet<_>>()
+            .len()
+    }
+
+    /// How many commands of a runtime write or read a snapshot now.
+    pub fn sleep_commands(&self) -> usize {
+        let words = |command: &str| {
+            let mut words = command.split(' ');
+            words.any(|word| matches!(word, "checkpoint" | "restore" | "dump"))
+        };
+        let all = self.processes.iter();
+        all.filter(|(_, command)| words(command)).count()
+    }
+
     /// Removes them all, by force.
     pub fn remove(&self) -> Result<()> {
         for (pid, _) in &self.processes {

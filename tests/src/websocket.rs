@@ -1,7 +1,7 @@
 //! A websocket visitor, over TLS or plain.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context as _, Result};
 use rustls::{ClientConnection, StreamOwned};
@@ -27,7 +27,16 @@ pub fn open(world: &World, url: &str) -> Result<WebSocket<Line>> {
         Some("wss") => Line::Tls(Box::new(raw::connect_tls(world, &host)?)),
         _ => Line::Plain(raw::connect(world.ready()?.http)?),
     };
-    match tungstenite::client(request, line) {
+    shake_hands(url, line)
+}
+
+/// Opens `ws://host:port/path` at this address, also where the world is elsewhere.
+pub fn plain(address: SocketAddr, url: &str) -> Result<WebSocket<Line>> {
+    shake_hands(url, Line::Plain(raw::connect(address)?))
+}
+
+fn shake_hands(url: &str, line: Line) -> Result<WebSocket<Line>> {
+    match tungstenite::client(url, line) {
         Ok((socket, _)) => Ok(socket),
         Err(error) => anyhow::bail!("websocket {url}: {error}"),
     }

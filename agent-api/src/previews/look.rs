@@ -16,12 +16,12 @@ const NAMES_MAX: usize = 2000;
 
 pub(super) async fn look(workspace: &Workspace) -> Result<Project, Problem> {
     let mut project = Project::default();
-    let root = workspace.list_files("/", false, false).await?;
+    let root = workspace.peek_files("/", false, false).await?;
     for found in root.iter().take(NAMES_MAX) {
         project.names.insert(found.path.clone());
         if found.kind == FileKind::Directory
             && LOOKED_INTO.contains(&found.path.as_str())
-            && let Ok(inner) = workspace.list_files(&found.path, false, false).await
+            && let Ok(inner) = workspace.peek_files(&found.path, false, false).await
         {
             let inner = inner.into_iter().take(NAMES_MAX);
             project.names.extend(inner.map(|found| found.path));

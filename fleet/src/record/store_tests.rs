@@ -211,7 +211,7 @@ fn killed_after() -> impl Strategy<Value = KilledAfter> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Whatever step of a write was the last, the next start sees the old record or the new one.
     #[test]

@@ -38,6 +38,20 @@ impl Workspace {
         recursive: bool,
         hidden: bool,
     ) -> Result<Vec<FileInfo>, Error> {
+        self.handle.touch();
+        self.peek_files(path, recursive, hidden).await
+    }
+
+    /// [`Workspace::list_files`] for a look that is no use of the workspace.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn peek_files(
+        &self,
+        path: &str,
+        recursive: bool,
+        hidden: bool,
+    ) -> Result<Vec<FileInfo>, Error> {
         let path = VolumePath::parse(path)?;
         let files = &self.engine().files;
         files.list(&self.volume(), &path, recursive, hidden).await

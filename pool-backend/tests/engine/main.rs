@@ -53,7 +53,7 @@ cases!(
     races::callers_that_race_with_sleep_are_all_served,
     races::a_request_that_is_answered_is_not_put_to_sleep,
     corruption::a_failed_checkpoint_leaves_it_running,
-    corruption::a_corrupt_snapshot_is_not_the_end,
+    corruption::a_snapshot_of_no_use_is_not_the_end,
     corruption::sleep_outlives_the_node,
     corruption::a_frozen_one_outlives_a_killed_node,
 );
