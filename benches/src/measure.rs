@@ -79,18 +79,21 @@ fn calls(world: &World, report: &mut Report) -> Result<()> {
     let (workspace, runtime) = (world.workspace("python")?, world.runtime());
     let api = workspace.api();
     let nothing = |_: usize| Ok(());
-    let command = json!({"project_id": workspace.project, "command": "true", "working_dir": "/workspace", "timeout_seconds": 20});
-    let exec = time(
-        300,
-        LIMIT,
-        |_| {
+    // A program alone, what init starts without a shell as well, and what needs one.
+    for (line, aim) in [
+        ("true", "≤ 10"),
+        ("cd /workspace && echo 'it is here'", "≤ 10"),
+        ("echo here | cat", "–"),
+    ] {
+        let command = json!({"project_id": workspace.project, "command": line, "working_dir": "/workspace", "timeout_seconds": 20});
+        let run = |_| {
             let answer = api.post("/api/v1/sdk/terminal/execute", &command)?.ok()?;
             ensure!(answer["exit_code"] == 0, "{answer}");
             Ok(())
-        },
-        nothing,
-    )?;
-    report.time(runtime, "exec of `true`", "≤ 10", exec);
+        };
+        let exec = time(300, LIMIT, run, nothing)?;
+        report.time(runtime, format!("exec of `{line}`"), aim, exec);
+    }
 
     let content = "0123456789abcdef".repeat(256);
     let path = workspace.files("");

@@ -42,6 +42,8 @@ pub fn all(runtime: Runtime, options: &Options, report: &mut Report) -> Result<(
     }
     progress(runtime, "what sleepers cost");
     cost::of_sleepers(&world, report)?;
+    progress(runtime, "what held connections cost");
+    cost::of_held(&world, report)?;
     progress(runtime, "first answer of a stopped one");
     stopped(&mut world, report)?;
     world.stop()

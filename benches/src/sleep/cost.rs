@@ -1,18 +1,25 @@
-//! What a hibernated workspace costs while nobody uses it.
+//! What a hibernated workspace costs while nobody uses it, and each connection that is held for it.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use fleeks_tests::{World, memory, wait};
+use anyhow::{Context as _, Result, ensure};
+use fleeks_tests::websocket::{self, Line};
+use fleeks_tests::{Runtime, Workspace, World, apps, memory, wait};
+use tungstenite::{Message, WebSocket};
 
 use super::mass::{Mass, bytes_below};
 use crate::report::Report;
 
 /// Workspaces put to sleep.
 const SLEEPERS: usize = 40;
+/// Websockets that are held for one that sleeps, and those before them that only warm up.
+const HELD: usize = 400;
+const FIRST: usize = 40;
 /// How long the platform's CPU time is watched.
 const WATCH: Duration = Duration::from_secs(10);
+/// The same with open websockets: long enough for a ping to each of them.
+const WATCH_HELD: Duration = Duration::from_secs(35);
 /// A clock tick in `/proc/<pid>/stat`: a constant of the kernel's interface.
 const TICK_MILLIS: u64 = 10;
 
@@ -25,14 +32,14 @@ pub fn of_sleepers(world: &World, report: &mut Report) -> Result<()> {
     let idle = || pool_rests(world);
     idle()?;
     let (memory_before, objects_before) = (memory::proportional(platform)?, objects(world)?);
-    let cpu_before = cpu_over(platform)?;
+    let cpu_before = cpu_over(platform, WATCH)?;
     let volumes_before = bytes_below(&world.data_dir().join("volumes"));
     let sleepers = hibernated(world, SLEEPERS)?;
     idle()?;
     let memory_now = memory::proportional(platform)?;
     let left = objects(world)?.into_iter().zip(objects_before);
     let left: usize = left.map(|(now, before)| now.saturating_sub(before)).sum();
-    let cpu = cpu_over(platform)?;
+    let cpu = cpu_over(platform, WATCH)?;
     let count = SLEEPERS as u64;
     let what = "the platform before they were made (PSS)";
     report.size(runtime, what, "–", memory_before);
@@ -71,6 +78,64 @@ fn hibernated(world: &World, count: usize) -> Result<Vec<Mass>> {
     (0..count).map(|_| sleeper()).collect()
 }
 
+/// Memory and CPU time of the platform for open websockets of a workspace, awake and hibernated.
+/// gVisor's are ended by its sleep, so there is nothing to hold for long.
+pub fn of_held(world: &World, report: &mut Report) -> Result<()> {
+    let (runtime, platform) = (world.runtime(), world.pid()?);
+    if runtime != Runtime::Runc {
+        return Ok(());
+    }
+    let workspace = world.workspace("python")?;
+    apps::serve_python(&workspace, "0.0.0.0", 5000)?;
+    let hibernate = || workspace.hibernate()?.ok().map(drop);
+    // What is taken once, by the first of them and by a hibernation, is not theirs.
+    let mut sockets = opened(world, &workspace, FIRST)?;
+    hibernate()?;
+    for socket in &mut sockets {
+        echo(socket)?;
+    }
+    let before = memory::proportional(platform)?;
+    sockets.extend(opened(world, &workspace, HELD)?);
+    let each = |when: &str, report: &mut Report| -> Result<()> {
+        let grown = memory::proportional(platform)?.saturating_sub(before);
+        let what = format!("an open websocket over TLS, {when}: memory of the platform (PSS)");
+        report.size(runtime, what, "≤ 60 KiB", grown / HELD as u64);
+        let cpu = cpu_over(platform, WATCH_HELD)?;
+        let what = format!(
+            "{} of them, {when}: CPU time in a second (µs)",
+            FIRST + HELD
+        );
+        let micros = u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX);
+        report.count(runtime, what, "–", micros / WATCH_HELD.as_secs());
+        Ok(())
+    };
+    each("awake", report)?;
+    hibernate()?;
+    each("held while it sleeps", report)?;
+    for socket in &mut sockets {
+        echo(socket)?;
+    }
+    Ok(())
+}
+
+fn opened(world: &World, workspace: &Workspace, count: usize) -> Result<Vec<WebSocket<Line>>> {
+    let url = workspace.preview_url()?.replace("https://", "wss://");
+    let open = || {
+        let mut socket = websocket::open(world, &format!("{url}/ws"))?;
+        echo(&mut socket)?;
+        Ok(socket)
+    };
+    (0..count).map(|_| open()).collect()
+}
+
+fn echo(socket: &mut WebSocket<Line>) -> Result<()> {
+    let message = Message::text("here");
+    socket.send(message.clone())?;
+    let heard = socket.read()?;
+    ensure!(heard == message, "{heard:?} came back");
+    Ok(())
+}
+
 /// How many processes, namespaces, links and control groups there are.
 fn objects(world: &World) -> Result<[usize; 4]> {
     let traces = world.traces()?;
@@ -96,11 +161,11 @@ fn pool_rests(world: &World) -> Result<()> {
     })
 }
 
-/// CPU time that a process takes in [`WATCH`].
-fn cpu_over(pid: i32) -> Result<Duration> {
+/// CPU time that a process takes meanwhile.
+fn cpu_over(pid: i32, time: Duration) -> Result<Duration> {
     let before = cpu(pid)?;
     let begun = Instant::now();
-    wait::until_true("time to pass", WATCH * 2, || Ok(begun.elapsed() >= WATCH))?;
+    wait::until_true("time to pass", time * 2, || Ok(begun.elapsed() >= time))?;
     Ok(cpu(pid)?.saturating_sub(before))
 }
 
