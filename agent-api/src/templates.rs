@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::StatusCode;
@@ -12,6 +12,7 @@ use pool_backend::workspaces::{Dependencies, TemplateInfo};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::input::{Params, flag};
 use crate::workspaces::{language_versions, template};
 use crate::{ApiState, Caller, Problem};
 
@@ -103,7 +104,7 @@ async fn show(
 #[serde(default)]
 struct Wish {
     /// Ask the registry again where the image's name leads to.
-    pull: bool,
+    pull: Option<String>,
 }
 
 /// Returns at once; [`show`] tells how it goes.
@@ -111,7 +112,7 @@ async fn build(
     State(state): State<ApiState>,
     caller: Caller,
     Path(name): Path<String>,
-    Query(wish): Query<Wish>,
+    Params(wish): Params<Wish>,
 ) -> Result<(StatusCode, Json<Info>), Problem> {
     if !caller.admin {
         return Err(Problem::new(
@@ -120,7 +121,8 @@ async fn build(
         ));
     }
     let name = known(&state, &name)?;
-    let info = state.workspaces.build_template(&name, wish.pull)?;
+    let afresh = flag("pull", wish.pull.as_deref(), false)?;
+    let info = state.workspaces.build_template(&name, afresh)?;
     Ok((StatusCode::ACCEPTED, Json(Info::new(&info))))
 }
 

@@ -9,11 +9,13 @@
 //! Must never happen here: a process or mount that outlives us, or a root that looks whole and is
 //! not.
 
+mod sources;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use pool_backend::template::language::{LANGUAGES, Language, by_name};
@@ -79,10 +81,12 @@ pub async fn run(
         data_dir.display()
     );
     let system = fs::read_to_string("/etc/os-release").context("/etc/os-release")?;
-    let suite = suite(&system).context("this machine's release of Debian is not known")?;
-    let sources = sources(&configured()?, &suite);
+    let suite = sources::suite(&system).context("this machine's release of Debian is not known")?;
+    let sources = sources::of(&sources::configured()?, &suite);
     ensure!(
-        sources.iter().any(|line| names_suite(line, &suite)),
+        sources
+            .iter()
+            .any(|line| sources::names_suite(line, &suite)),
         "apt on this machine is configured with no archive of {suite}"
     );
     let roots = data_dir.join("roots");
@@ -114,10 +118,7 @@ pub async fn run(
 
 fn chosen(languages: &[&'static Language]) -> impl Iterator<Item = &'static Language> {
     let all = languages.is_empty().then_some(&LANGUAGES);
-    languages
-        .to_vec()
-        .into_iter()
-        .chain(all.into_iter().flatten())
+    languages.iter().copied().chain(all.into_iter().flatten())
 }
 
 fn is_installed(program: &str) -> bool {
@@ -223,8 +224,10 @@ fn commit(root: &Path, roots: &Path) -> anyhow::Result<PathBuf> {
     }
     discard(&root.join("etc/apt/sources.list.d"))?;
     rootfs::fit(root).context("what was made cannot be used")?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-    let name = format!("debian-{}", now.as_secs());
+    let name = format!(
+        "debian-{}",
+        time::OffsetDateTime::now_utc().unix_timestamp()
+    );
     let place = roots.join(&name);
     fs::rename(root, &place)?;
     let link = roots.join(".debian");
@@ -271,177 +274,9 @@ async fn proxy_settings() -> String {
     proxies.fold(String::new(), |all, line| all + line + "\n")
 }
 
-/// The code name of its release.
-fn suite(os_release: &str) -> Option<String> {
-    let name = os_release
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
-    let name = name.trim_matches('"');
-    let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase());
-    plain.then(|| name.to_owned())
-}
-
-/// The texts of apt's sources; true for those in paragraphs.
-fn configured() -> anyhow::Result<Vec<(bool, String)>> {
-    let mut paths = vec![PathBuf::from("/etc/apt/sources.list")];
-    let further = fs::read_dir("/etc/apt/sources.list.d")
-        .into_iter()
-        .flatten();
-    paths.extend(further.flatten().map(|entry| entry.path()));
-    paths.sort_unstable();
-    let mut texts = Vec::new();
-    for path in paths {
-        let paragraphs = path.extension().is_some_and(|end| end == "sources");
-        if !paragraphs && path.extension().is_none_or(|end| end != "list") {
-            continue;
-        }
-        match fs::read_to_string(&path) {
-            Ok(text) => texts.push((paragraphs, text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).context(path.display().to_string()),
-        }
-    }
-    Ok(texts)
-}
-
-/// The archives of the distribution itself, for this release, one a line.
-fn sources(texts: &[(bool, String)], suite: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (paragraphs, text) in texts {
-        if *paragraphs {
-            lines.extend(text.split("\n\n").flat_map(in_lines));
-        } else {
-            let plain = text
-                .lines()
-                .map(|line| line.split('#').next().unwrap_or(""));
-            lines.extend(
-                plain
-                    .filter(|line| line.starts_with("deb "))
-                    .map(str::to_owned),
-            );
-        }
-    }
-    lines.retain(|line| is_of_the_distribution(line, suite));
-    lines
-}
-
-/// One paragraph as lines, one for each address and suite.
-fn in_lines(paragraph: &str) -> Vec<String> {
-    let field = |name: &str| {
-        let lines = paragraph.lines();
-        let mut found = lines.filter_map(|line| {
-            let (key, value) = line.split_once(':')?;
-            key.eq_ignore_ascii_case(name).then(|| value.trim())
-        });
-        found.next().unwrap_or_default()
-    };
-    if !field("Types").split(' ').any(|kind| kind == "deb") || field("Enabled") == "no" {
-        return Vec::new();
-    }
-    let options = match field("Signed-By") {
-        keyring if keyring.starts_with('/') => format!("[signed-by={keyring}] "),
-        _ => String::new(),
-    };
-    let (components, mut lines) = (field("Components"), Vec::new());
-    for address in field("URIs").split_ascii_whitespace() {
-        for suite in field("Suites").split_ascii_whitespace() {
-            lines.push(format!("deb {options}{address} {suite} {components}"));
-        }
-    }
-    lines
-}
-
-/// Its words behind `deb` and the options.
-fn words(line: &str) -> Vec<&str> {
-    let rest = line.trim_start_matches("deb").trim_start();
-    let rest = match rest.strip_prefix('[') {
-        Some(options) => options.split_once(']').map_or("", |(_, rest)| rest),
-        None => rest,
-    };
-    rest.split_ascii_whitespace().collect()
-}
-
-fn is_of_the_distribution(line: &str, suite: &str) -> bool {
-    let words = words(line);
-    let [address, of, components @ ..] = words.as_slice() else {
-        return false;
-    };
-    let parts = address.split('/');
-    let ours = |part: &str| matches!(part, "debian" | "debian-security" | "ubuntu");
-    of.split(['-', '/']).next() == Some(suite)
-        && components.contains(&"main")
-        && !address.starts_with("cdrom:")
-        && parts.into_iter().any(ours)
-}
-
-fn names_suite(line: &str, suite: &str) -> bool {
-    words(line).get(1) == Some(&suite)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PARAGRAPHS: &str = "\
-Types: deb deb-src
-# an older one: http://old.example/debian
-URIs: http://a.example/debian
-Suites: bookworm bookworm-updates
-Components: main contrib
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-
-Types: deb
-URIs: http://a.example/debian-security
-Suites: bookworm-security
-Components: main
-
-Types: deb
-URIs: http://a.example/debian
-Suites: trixie
-Components: main
-
-Types: deb
-URIs: https://other.example/node_20.x
-Suites: nodistro
-Components: main
-
-Enabled: no
-Types: deb
-URIs: http://off.example/debian
-Suites: bookworm
-Components: main";
-    const LINES: &str = "\
-# deb http://b.example/debian bookworm main
-deb [arch=amd64 signed-by=/k.gpg] https://b.example/debian/ bookworm main # ours
-deb-src http://b.example/debian bookworm main
-deb cdrom:[Debian]/debian bookworm main
-deb https://vendor.example/linux/debian bookworm stable";
-
-    #[test]
-    fn the_distributions_own_archives_are_taken_and_no_others() {
-        let texts = [(true, PARAGRAPHS.to_owned()), (false, LINES.to_owned())];
-        let key = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ";
-        let found = sources(&texts, "bookworm");
-        let found: Vec<&str> = found.iter().map(|line| line.trim_end()).collect();
-        assert_eq!(
-            found,
-            [
-                format!("deb {key}http://a.example/debian bookworm main contrib").as_str(),
-                &format!("deb {key}http://a.example/debian bookworm-updates main contrib"),
-                "deb http://a.example/debian-security bookworm-security main",
-                "deb [arch=amd64 signed-by=/k.gpg] https://b.example/debian/ bookworm main",
-            ]
-        );
-        assert!(names_suite(found[0], "bookworm") && !names_suite(found[1], "bookworm"));
-    }
-
-    #[test]
-    fn the_release_is_read_from_the_system() {
-        let text = "NAME=x\nVERSION_CODENAME=bookworm\nID=debian\n";
-        assert_eq!(suite(text).as_deref(), Some("bookworm"));
-        assert_eq!(suite("VERSION_CODENAME=\"../x\"\n"), None);
-        assert_eq!(suite("ID=debian\n"), None);
-    }
 
     #[test]
     fn languages_that_are_not_known_are_said() {
