@@ -6,7 +6,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup init build up test try bench soak lint down
+.PHONY: help setup init console build up test try bench soak lint down
 
 help: ## what there is
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -25,7 +25,18 @@ init: ## build PID 1 of the workspaces, static
 	@new=$(TARGET_DIR)/x86_64-unknown-linux-gnu/init/workspace-init; \
 		cmp -s $$new build/workspace-init || { cp $$new build/.workspace-init && mv build/.workspace-init build/workspace-init; }
 
-build: init ## build fleeks
+# A pack that is the same is left as it is, for the same reason. What the tests need besides comes with
+# `ops/setup --tests`, into the same place.
+CONSOLE := $(shell find console -name node_modules -prune -o -type f -print)
+console: build/console/built ## bundle the console
+build/console/built: console/node_modules/.installed $(CONSOLE)
+	@node console/build.mjs
+	@touch $@
+console/node_modules/.installed: console/package.json console/package-lock.json console/.npmrc
+	@cd console && npm ci --omit=dev --ignore-scripts --prefer-offline --no-audit --no-fund --loglevel=error
+	@touch $@
+
+build: init console ## build fleeks
 	@$(CARGO) build --release -p fleeks --bin fleeks
 
 up: setup build ## run the whole platform in the foreground
@@ -45,7 +56,7 @@ bench: setup build ## measure, print a table, write JSON
 soak: ## the long tests that `make test` leaves out
 	@FLEEKS_SOAK=1 ops/test --ignored $(ARGS)
 
-lint: init ## formatting, clippy, and what the dependencies may be
+lint: init console ## formatting, clippy, and what the dependencies may be
 	@ops/lint
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked --quiet cargo-deny@0.18.9
 	@$(CARGO) deny check bans licenses sources

@@ -14,6 +14,7 @@ mod elsewhere;
 mod files;
 mod input;
 mod openapi;
+mod overview;
 mod pools;
 mod previews;
 mod problem;
@@ -62,6 +63,7 @@ pub fn router(state: ApiState) -> OpenApiRouter {
         .merge(terminal::routes())
         .merge(containers::routes())
         .merge(pools::routes())
+        .merge(overview::routes())
         .merge(templates::routes().into())
         .merge(previews::routes())
         .merge(sharing::routes())

@@ -31,7 +31,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
 
 /// WorkspaceInfo of the contract.
 #[derive(Debug, Serialize, ToSchema)]
-struct WorkspaceInfo {
+pub(crate) struct WorkspaceInfo {
     project_id: String,
     container_id: String,
     template: String,
@@ -54,7 +54,7 @@ struct WorkspaceInfo {
 }
 
 impl WorkspaceInfo {
-    fn new(summary: &Summary, public: &PublicUrls) -> Self {
+    pub(crate) fn new(summary: &Summary, public: &PublicUrls) -> Self {
         Self {
             project_id: summary.project.to_string(),
             container_id: summary.container.to_string(),

@@ -17,6 +17,9 @@ use crate::args::{AdminArg, RuntimeArg, UpArgs};
 /// The static PID 1 of every container.
 pub static INIT: &[u8] = include_bytes!(env!("FLEEKS_INIT", "run `make init` first"));
 
+/// The files of the console.
+pub static CONSOLE: &[u8] = include_bytes!(env!("FLEEKS_CONSOLE", "run `make console` first"));
+
 /// TLS listener when none is named.
 pub const DEFAULT_HTTPS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
 

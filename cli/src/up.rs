@@ -22,14 +22,14 @@ use pool_backend::runtime::RuntimeKind;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use server::agent_api::PublicUrls;
-use server::{Server, ServerConfig, ServerParts};
+use server::{Console, Server, ServerConfig, ServerParts};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
 
 use crate::args::UpArgs;
-use crate::config::{INIT, UpConfig};
+use crate::config::{CONSOLE, INIT, UpConfig};
 use crate::report;
 
 /// Runs until SIGTERM or SIGINT.
@@ -132,6 +132,7 @@ async fn run_edge(
             records: RecordStore::open(&config.data_dir)?,
             ready: ready.clone(),
             share_key,
+            console: Console::open(CONSOLE, &config.domain)?,
             public: PublicUrls {
                 domain: config.domain.clone(),
                 https: true,

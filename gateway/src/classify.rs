@@ -51,7 +51,7 @@ pub(crate) enum Target {
     },
     /// Embeds.
     Embed,
-    /// The agent API.
+    /// The agent API, and the console beside it.
     Api,
     /// The domain itself.
     Apex,
@@ -151,7 +151,7 @@ pub(crate) fn classify(
 
 fn label_target(label: &str, forbidden_ports: &[u16]) -> Target {
     match label {
-        "api" => return Target::Api,
+        "api" | "console" => return Target::Api,
         "embed" => return Target::Embed,
         _ => {}
     }
@@ -200,6 +200,8 @@ mod tests {
                 preview(slug, Some(3000))
             );
             assert_eq!(target(&format!("api.{DOMAIN}"), via), Ok(Target::Api));
+            let console = format!("console.{DOMAIN}:8443");
+            assert_eq!(target(&console, via), Ok(Target::Api));
             assert_eq!(target(&format!("embed.{DOMAIN}"), via), Ok(Target::Embed));
             assert_eq!(target(DOMAIN, via), Ok(Target::Apex));
         }

@@ -140,15 +140,16 @@ impl Edge {
             public_https_port,
             ..
         } = &self.config;
-        let api = match public_https_port {
-            443 => format!("https://api.{domain}/"),
-            port => format!("https://api.{domain}:{port}/"),
+        let link = |label: &str| match public_https_port {
+            443 => format!("https://{label}.{domain}/"),
+            port => format!("https://{label}.{domain}:{port}/"),
         };
         let mut landing = Refusal::new(
             Kind::NotFound,
             "This is a fleeks server. Workspaces and the API have addresses of their own.",
         );
-        landing.links.push(("API".to_owned(), api));
+        landing.links.push(("API".to_owned(), link("api")));
+        landing.links.push(("Console".to_owned(), link("console")));
         landing
     }
 }

@@ -40,6 +40,7 @@ find_missing_packages() {
     is_static /bin/busybox || need busybox-static "tests make a small image of it"
     has zstd || need zstd "tests compress layers with it"
     has mmdebstrap || need mmdebstrap "makes the Debian root of the templates"
+    has chromium || need chromium "tests use the console in it"
     has redis-server || need redis-server "tests start private ones; its service stays off"
 }
 

@@ -45,6 +45,7 @@ use crate::init_client::InitClient;
 use crate::metrics::{Outcome, Step};
 use crate::pool::back_off;
 use crate::provision;
+use crate::wakes::Ended;
 
 /// Starts that are tried before a workspace counts as failed.
 const ATTEMPTS: u32 = 3;
@@ -214,7 +215,7 @@ impl Driver {
             Ok(_) => Outcome::Started,
             Err(_) => Outcome::Failed,
         };
-        self.woke(outcome);
+        self.woke(outcome, began, launched.as_ref().err());
         let metrics = &self.engine.launcher.metrics;
         metrics.step(Step::Start, began, launched.as_ref().map(|_| ()));
         match launched {
@@ -228,9 +229,19 @@ impl Driver {
         metrics.step(step, began, result.as_ref().copied());
     }
 
-    fn woke(&self, outcome: Outcome) {
+    /// A wake that began then is over.
+    fn woke(&self, outcome: Outcome, began: Instant, problem: Option<&Error>) {
         let cause = self.handle.was_wanted_by();
         self.engine.launcher.metrics.woke(cause, outcome);
+        let ended = Ended {
+            outcome,
+            took: began.elapsed(),
+            problem: problem.map(|error| error.message.clone()),
+        };
+        let Identity {
+            id, owner, project, ..
+        } = self.handle.identity();
+        self.engine.wakes.note((id, owner, project), cause, ended);
     }
 
     /// A fail point at which the step can fail.

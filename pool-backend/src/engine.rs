@@ -28,6 +28,7 @@ use crate::pool::room::MemoryShare;
 use crate::quota::Quotas;
 use crate::table::Table;
 use crate::volume_files::VolumeFiles;
+use crate::wakes::RecentWakes;
 
 /// Locks over (owner, project); a create holds one for a claim or a record, never for a start.
 const NAME_LOCKS: usize = 256;
@@ -41,6 +42,7 @@ pub(crate) struct Engine {
     pub(crate) files: VolumeFiles,
     pub(crate) table: Table,
     pub(crate) quotas: Quotas,
+    pub(crate) wakes: RecentWakes,
     /// One for each template.
     pub(crate) shelves: BTreeMap<TemplateName, Arc<Shelf>>,
     /// How much of the machine's memory warm containers may take, and what that comes to.
@@ -86,6 +88,7 @@ impl Engine {
             files: VolumeFiles::new(),
             table: Table::default(),
             quotas: Quotas::default(),
+            wakes: RecentWakes::default(),
             shelves: parts.shelves,
             pool_memory: parts.pool_memory,
             room: parking_lot::Mutex::default(),

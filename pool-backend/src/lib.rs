@@ -34,6 +34,7 @@ mod table;
 pub mod template;
 pub mod volume;
 mod volume_files;
+mod wakes;
 pub mod workspaces;
 
 pub use error::{Error, ErrorKind};

@@ -134,14 +134,7 @@ impl Metrics {
 
     /// A wake ended. Nobody of ours asked: then a visitor did, through a gateway.
     pub(crate) fn woke(&self, cause: Option<WakeCause>, outcome: Outcome) {
-        let outcome = match outcome {
-            Outcome::Woken(Woken::Memory) => "memory",
-            Outcome::Woken(Woken::Volume) => "volume",
-            Outcome::Thawed => "thaw",
-            Outcome::Started => "start",
-            Outcome::Failed => "failed",
-        };
-        let labels = [("cause", cause_name(cause)), ("outcome", outcome)];
+        let labels = [("cause", cause_name(cause)), ("outcome", outcome.name())];
         self.wakes.get_or_create(&labels).inc();
     }
 
@@ -182,6 +175,18 @@ impl Drop for Restoring<'_> {
     }
 }
 
+impl Outcome {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Woken(Woken::Memory) => "memory",
+            Self::Woken(Woken::Volume) => "volume",
+            Self::Thawed => "thaw",
+            Self::Started => "start",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 impl Step {
     fn name(self) -> &'static str {
         match self {
@@ -195,7 +200,7 @@ impl Step {
     }
 }
 
-fn cause_name(cause: Option<WakeCause>) -> &'static str {
+pub(crate) fn cause_name(cause: Option<WakeCause>) -> &'static str {
     match cause {
         None | Some(WakeCause::Preview) => "visit",
         Some(WakeCause::Api) => "api",

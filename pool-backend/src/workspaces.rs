@@ -30,6 +30,7 @@ use fleet::id::{ContainerId, Generation, OwnerId, ProjectId, TemplateName, Works
 use fleet::lifecycle::{ApiStatus, State};
 use fleet::record::Quota;
 
+pub use crate::wakes::{WAKES_KEPT, Wake};
 pub use life::MAX_EXTENSION;
 pub(crate) use previews::app_of;
 pub use previews::{Preview, PreviewStatus, PreviewWish};
@@ -182,6 +183,17 @@ impl Workspaces {
             .map(|handle| self.workspace(handle).summary())
             .collect();
         Page { items, total }
+    }
+
+    /// All of an owner's workspaces, oldest first. Starts nothing.
+    pub fn all(&self, owner: &OwnerId) -> Vec<Workspace> {
+        let handles = self.node.engine().table.of_owner(owner).into_iter();
+        handles.map(|handle| self.workspace(handle)).collect()
+    }
+
+    /// The last wakes of this node, whoever's, newest first.
+    pub fn wakes(&self, most: usize) -> Vec<Wake> {
+        self.node.engine().wakes.newest(most)
     }
 
     /// Deletes a workspace with all its files. When it returns, its name is free, its address

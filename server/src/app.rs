@@ -15,7 +15,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use http_body::Body as HttpBody;
 use serde_json::json;
 use tokio::sync::watch;
@@ -23,16 +23,23 @@ use tower::util::MapRequest;
 use tracing::Instrument as _;
 
 use crate::body::Drained;
+use crate::console::{self, Console};
 use crate::keys::KeyStore;
 use crate::{auth, request_id};
 
 /// Everything around the API's router.
-pub(crate) fn app(api: Router, keys: Arc<KeyStore>, ready: watch::Receiver<bool>) -> Router {
+pub(crate) fn app(
+    api: Router,
+    keys: Arc<KeyStore>,
+    ready: watch::Receiver<bool>,
+    console: Console,
+) -> Router {
     Router::new()
         .merge(api)
-        .route("/", get(welcome))
+        .route("/", get(welcome).with_state(console.clone()))
         .route("/health", get(health).with_state(ready.clone()))
         .layer(middleware::from_fn_with_state(keys, auth::authenticate))
+        .merge(console::routes(console))
         .layer(middleware::from_fn_with_state(ready, only_when_ready))
         .layer(middleware::from_fn(name_and_shape))
 }
@@ -117,13 +124,17 @@ async fn health(State(ready): State<watch::Receiver<bool>>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
 }
 
-async fn welcome() -> Response {
+async fn welcome(State(console): State<Console>, headers: HeaderMap) -> Response {
+    if console.is_at(&headers) {
+        return console.page(&headers);
+    }
     Json(json!({
         "name": "fleeks",
         "api": "/api/v1/sdk",
         "health": "/health",
         "docs": "/docs",
         "openapi": "/openapi.json",
+        "console": "/console",
     }))
     .into_response()
 }

@@ -2,12 +2,13 @@
 //! of errors, limits; then the agent API. When there are many nodes, requests for another one's
 //! workspaces will be forwarded here, whole, one hop.
 //!
-//! Must never happen here: a request that reaches a handler without a checked key (`/health` and
-//! `/` apart), an error that is not JSON, a key's secret in a log or on disk outside `api-key`.
+//! Must never happen here: a request that reaches a handler without a checked key (`/health`, `/`,
+//! the description and the console's files apart), an error that is not JSON, a key's secret in a log or on disk outside `api-key`.
 
 mod app;
 mod auth;
 mod body;
+mod console;
 mod docs;
 mod keys;
 mod limit;
@@ -33,6 +34,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use agent_api;
+pub use console::{BadPack, Console};
 pub use keys::{KeyError, KeyStore};
 
 /// Largest head of a request.
@@ -59,6 +61,8 @@ pub struct ServerParts {
     pub public: PublicUrls,
     /// Signs the tokens of share links; the gateway's.
     pub share_key: Arc<ShareKey>,
+    /// The page for owners and operators.
+    pub console: Console,
 }
 
 /// Why the server did not start.
@@ -113,7 +117,7 @@ impl Server {
             .merge(keys::routes(Arc::clone(&keys), managed))
             .split_for_parts();
         let api = api.merge(docs::routes(document));
-        let router = app::app(api, Arc::clone(&keys), parts.ready);
+        let router = app::app(api, Arc::clone(&keys), parts.ready, parts.console);
         Ok(Self {
             listener: socket::bind(&config.socket)?,
             socket: config.socket,

@@ -98,7 +98,7 @@ impl Fixture {
         let (leave, leaving) = watch::channel(false);
         let sockets = Websockets::new(leaving);
         let api = small_api(sockets.clone()).merge(managed);
-        let router = app::app(api, Arc::clone(&keys), is_ready);
+        let router = app::app(api, Arc::clone(&keys), is_ready, console::tests::console());
         let listener = socket::bind(&dir.path().join("run/api.sock")).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {

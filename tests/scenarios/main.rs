@@ -8,6 +8,7 @@ mod apps;
 mod article;
 mod bad_input;
 mod cli;
+mod console;
 mod contained;
 mod described;
 mod durable;
@@ -99,6 +100,7 @@ fn stories() -> Vec<Story> {
         calm!(cli::files_go_in_and_out),
         calm!(cli::a_platform_elsewhere).everyday(&[Runtime::Runc]),
         calm!(cli::help_helps).everyday(&[Runtime::Runc]),
+        own!(console::an_owner_walks_through_it).everyday(&[Runtime::Runc]),
         own!(operators::metrics_tell_what_happened),
         own!(faults::the_worst_moments),
         own!(faults::killed_at_every_step).soak(),

@@ -46,6 +46,10 @@ impl fmt::Display for Ready<'_> {
         writeln!(f, "fleeks is up.\n")?;
         writeln!(f, "  API        http://{http}   https://api.{domain}{port}")?;
         writeln!(f, "  key        {key}")?;
+        writeln!(
+            f,
+            "  console    http://{http}/console/   https://console.{domain}{port}"
+        )?;
         writeln!(f, "  previews   https://workspace-….{domain}{port}")?;
         writeln!(
             f,

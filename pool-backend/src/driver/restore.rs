@@ -92,7 +92,7 @@ impl Driver {
         let gate = new_gate(&self.engine, &self.record, self.connections_since, init);
         // First: whoever is served by it may look at once.
         self.account(Step::Wake, began, &Ok(()));
-        self.woke(Outcome::Woken(woken));
+        self.woke(Outcome::Woken(woken), began, None);
         self.tell(Some(gate)).await;
         tracing::info!(workspace = %self.handle.id(), took = ?began.elapsed(), ?woken, "woken");
         if woken == Woken::Volume {
@@ -242,7 +242,7 @@ impl Driver {
             .launcher
             .metrics
             .step(Step::Wake, began, Err(error));
-        self.woke(Outcome::Failed);
+        self.woke(Outcome::Failed, began, Some(error));
         tracing::warn!(
             workspace = %self.handle.id(), %error, cause = error.cause_text(), "not woken",
         );

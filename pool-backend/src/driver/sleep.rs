@@ -92,7 +92,7 @@ impl Driver {
             tracing::debug!(workspace = %self.handle.id(), took = ?began.elapsed(), "thawed");
             // What did not fall asleep after all was not woken.
             if gate.is_knocked() {
-                self.woke(Outcome::Thawed);
+                self.woke(Outcome::Thawed, began, None);
             }
             if let Err(error) = self.step(Event::Thaw) {
                 tracing::error!(workspace = %self.handle.id(), %error, "thawed all the same");
