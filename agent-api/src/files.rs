@@ -3,9 +3,13 @@
 //!
 //! Must never happen here: a path joined to another, or opened.
 
+mod archive;
 mod encoding;
 mod multipart;
+mod pages;
+mod range;
 mod raw;
+mod resumable;
 mod upload;
 
 use axum::Json;
@@ -28,6 +32,7 @@ use crate::streams::{collect, once};
 use crate::workspaces::find;
 use crate::{ApiState, Caller, JsonBody, Problem};
 use encoding::Encoding;
+use pages::page;
 
 /// Largest file that is answered as text in JSON.
 const TEXT_LIMIT: usize = 16 << 20;
@@ -44,6 +49,13 @@ pub(crate) fn streaming_routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(upload::upload))
         .routes(routes!(raw::get, raw::put))
+        .routes(routes!(archive::get, archive::put, archive::post))
+        .routes(routes!(resumable::begin))
+        .routes(routes!(
+            resumable::look,
+            resumable::append,
+            resumable::abort
+        ))
 }
 
 /// FileInfo of the contract.
@@ -132,9 +144,16 @@ struct ListQuery {
     recursive: Option<String>,
     #[param(value_type = Option<bool>)]
     include_hidden: Option<String>,
+    /// Pages of so many; else all at once.
+    #[param(value_type = Option<u64>, minimum = 1, maximum = 10_000)]
+    limit: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
 }
 
 /// What is in a directory, or the one file that the path names
+///
+/// Sorted by path. `total_count` is of all pages together.
 #[utoipa::path(get, path = "/api/v1/sdk/files/{project_id}", tag = "files",
     params(("project_id" = String, Path), ListQuery), responses((status = 200, body = Object)))]
 async fn list(
@@ -153,13 +172,19 @@ async fn list(
     let hidden = flag("include_hidden", query.include_hidden.as_deref(), false)?;
     // Of a file this is the one entry: so the SDK asks about it.
     let found = workspace.list_files(path, recursive, hidden).await?;
+    let total = found.len();
+    let (found, next) = page(found, query.limit.as_deref(), query.cursor.as_deref())?;
     let files: Vec<FileInfo> = found.into_iter().map(FileInfo::from).collect();
-    Ok(Json(json!({
+    let mut answer = json!({
         "project_id": project_id,
         "path": path,
-        "total_count": files.len(),
+        "total_count": total,
         "files": files,
-    })))
+    });
+    if let Some(next) = next {
+        answer["next_cursor"] = json!(next);
+    }
+    Ok(Json(answer))
 }
 
 #[derive(Deserialize, IntoParams)]

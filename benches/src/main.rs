@@ -4,6 +4,7 @@
 //! Must never happen here: an assertion about time. Benches report, tests decide.
 
 mod article;
+mod crowd;
 mod cycles;
 mod measure;
 mod options;
@@ -40,6 +41,7 @@ fn run(options: &Options) -> Result<()> {
             report::progress(runtime, what.name());
             let measured = match what {
                 What::Basics => measure::all(runtime, &mut report),
+                What::Crowd => crowd::all(runtime, options, &mut report),
                 What::Sleep => sleep::all(runtime, options, &mut report),
                 What::Stampede => stampede::all(runtime, options, &mut report),
                 What::Pool => pool::all(runtime, options, &mut report),

@@ -9,6 +9,9 @@ use fleeks_tests::Runtime;
 pub struct Options {
     /// What to measure, and on which runtime [default: all that takes little time, on both]
     words: Vec<Word>,
+    /// Of the crowd: how many clients
+    #[arg(long, default_value_t = 50)]
+    pub clients: usize,
     /// Of the sleep measurement: times that each process sleeps and wakes in each way
     #[arg(long, default_value_t = 10)]
     pub rounds: usize,
@@ -36,6 +39,8 @@ pub struct Options {
 enum Word {
     /// Containers, API calls, previews, memory
     Basics,
+    /// Requests a second and times of the hot calls of the API with fifty clients
+    Crowd,
     /// Freeze, thaw, hibernate, wake, first byte from each state
     Sleep,
     /// 500 requests at one sleeper, and many sleepers woken at once
@@ -58,6 +63,7 @@ enum Word {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     Basics,
+    Crowd,
     Sleep,
     Stampede,
     Pool,
@@ -74,6 +80,7 @@ impl What {
     pub fn name(self) -> &'static str {
         match self {
             Self::Basics => "basics",
+            Self::Crowd => "crowd",
             Self::Sleep => "sleep",
             Self::Stampede => "stampede",
             Self::Pool => "pool",
@@ -123,6 +130,7 @@ impl Word {
     fn what(self) -> Option<What> {
         match self {
             Self::Basics => Some(What::Basics),
+            Self::Crowd => Some(What::Crowd),
             Self::Sleep => Some(What::Sleep),
             Self::Stampede => Some(What::Stampede),
             Self::Pool => Some(What::Pool),

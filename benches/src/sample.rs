@@ -33,6 +33,11 @@ impl Samples {
         self.0.push(timing);
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// All of another's.
     pub fn append(&mut self, mut others: Self) {
         self.0.append(&mut others.0);

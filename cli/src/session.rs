@@ -142,6 +142,11 @@ impl Session {
 
     /// Waits, and shows a person at a terminal that it does.
     pub async fn patiently<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
+        self.progress(|| format!("{what} …"), work).await
+    }
+
+    /// [`Session::patiently`] with words that change.
+    pub async fn progress<T>(&self, what: impl Fn() -> String, work: impl Future<Output = T>) -> T {
         if self.json || !io::stderr().is_terminal() {
             return work.await;
         }
@@ -162,7 +167,12 @@ impl Session {
                     let took = began.elapsed();
                     if took >= timing::SPINNER_AFTER {
                         shown = true;
-                        let _ = write!(io::stderr(), "\r\x1b[K{what} … {:.1} s", took.as_secs_f64());
+                        let _ = write!(
+                            io::stderr(),
+                            "\r\x1b[K{} {:.1} s",
+                            what(),
+                            took.as_secs_f64()
+                        );
                         let _ = io::stderr().flush();
                     }
                 }

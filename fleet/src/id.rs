@@ -138,6 +138,10 @@ minted_id!(
     LinkId, "link id", "shr_", 16
 );
 minted_id!(
+    /// A file that is being sent in parts.
+    UploadId, "upload id", "upl_", 16
+);
+minted_id!(
     /// The id of a data dir: prefixes every netns, veth, cgroup, nft table and OCI id of ours.
     /// Short, because an interface name has 15 bytes.
     InstanceId, "instance id", "f", 6

@@ -154,6 +154,11 @@ pub const PREVIEW_HEALTH: Duration = Duration::from_secs(5);
 pub const QUOTA_FRESH: Duration = Duration::from_secs(30);
 /// Unless somebody would be refused.
 pub const QUOTA_AGAIN: Duration = Duration::from_millis(500);
+/// An upload in parts that nobody goes on with is forgotten after this.
+pub const UPLOAD_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// Whoever goes on with an upload waits this long for an earlier request of it to end, which is
+/// told to.
+pub const UPLOAD_TURN: Duration = Duration::from_secs(10);
 /// Counts of what keys and owners did are written down this often.
 pub const USAGE_SAVE: Duration = Duration::from_secs(30);
 /// Orphans are looked for this often.
@@ -238,6 +243,7 @@ const _: () = {
     assert!(shorter(CONNECT, WAKE_DEADLINE));
     assert!(shorter(SUSPICION, CONNECT));
     assert!(shorter(QUOTA_AGAIN, QUOTA_FRESH));
+    assert!(shorter(UPLOAD_TURN, API_DEADLINE));
     assert!(shorter(PREVIEW_HEALTH, API_DEADLINE));
     assert!(shorter(PORTS_FRESH, PORTS_STALE));
     assert!(shorter(START_LOOK, INIT_READY));

@@ -118,6 +118,17 @@ pub enum Call {
         /// Relative to `/workspace`, as in [`Write`]. A symlink itself goes, never its target.
         path: String,
     },
+    /// Make a symbolic link in place of a file or link that is there → `Written`.
+    Link {
+        /// Relative to `/workspace`, as in [`Write`].
+        path: String,
+        /// Where it leads, as it is written into the link.
+        target: String,
+    },
+    /// Many changes: for each a `Call` frame (`Write` with its body frames and `End`, `Mkdir`,
+    /// `Link`), `End` after the last of them → `Batch`, early when one of them is refused; those
+    /// before it are done.
+    Batch,
     /// Listening TCP ports, but [`CONTROL_PORT`] → `Ports`, `End`.
     Ports,
     /// Open TCP connections with the outside, but those to [`CONTROL_PORT`] → `Connections`.
@@ -200,6 +211,13 @@ pub enum Reply {
         /// Rises with each write; a watch names it.
         write_id: u64,
     },
+    /// To `Batch`.
+    Batch {
+        /// Changes that are made.
+        done: u64,
+        /// Why the one after them is not, if that ended it.
+        refused: Option<Reason>,
+    },
     /// It is gone.
     Done,
     /// Ports; `End` follows.
@@ -226,6 +244,15 @@ pub enum Reply {
         /// For logs, and for users once checked.
         message: String,
     },
+}
+
+/// Why a change of a batch was not made: what `Reply::Refused` says of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// For decisions.
+    pub kind: RefusalKind,
+    /// For logs, and for users once checked.
+    pub message: String,
 }
 
 /// A job.

@@ -15,7 +15,7 @@ use fleet::instance::DataDir;
 use fleet::record::{Claim, RecordError, RecordStore, WorkspaceRecord};
 use fleet::timing;
 use time::OffsetDateTime;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,11 +27,15 @@ use crate::keeper::{Room, Shelf};
 use crate::pool::room::MemoryShare;
 use crate::quota::Quotas;
 use crate::table::Table;
+use crate::uploads::Uploads;
 use crate::volume_files::VolumeFiles;
 use crate::wakes::RecentWakes;
 
 /// Locks over (owner, project); a create holds one for a claim or a record, never for a start.
 const NAME_LOCKS: usize = 256;
+
+/// Archives at once: each has a file, and is read twice.
+const ARCHIVES: usize = 16;
 
 /// See the module.
 pub(crate) struct Engine {
@@ -40,6 +44,9 @@ pub(crate) struct Engine {
     pub(crate) launcher: Launcher,
     pub(crate) store: RecordStore,
     pub(crate) files: VolumeFiles,
+    /// Archives that are taken in at once; more wait.
+    pub(crate) archives: Arc<Semaphore>,
+    pub(crate) uploads: Uploads,
     pub(crate) table: Table,
     pub(crate) quotas: Quotas,
     pub(crate) wakes: RecentWakes,
@@ -86,6 +93,8 @@ impl Engine {
             launcher: parts.launcher,
             store: parts.store,
             files: VolumeFiles::new(),
+            archives: Arc::new(Semaphore::new(ARCHIVES)),
+            uploads: Uploads::default(),
             table: Table::default(),
             quotas: Quotas::default(),
             wakes: RecentWakes::default(),

@@ -6,6 +6,7 @@
 //! Must never happen here: a retry of a call that may have been done, a wait without a bound, a
 //! value passed on as it came.
 
+mod batch;
 mod check;
 mod error;
 mod exchange;
@@ -26,6 +27,7 @@ use init_protocol::{
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+pub use batch::{Batched, Change};
 pub use error::InitError;
 use exchange::Exchange;
 pub use output::{Captured, JobOutput, OutputLimits, Since};

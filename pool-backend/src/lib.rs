@@ -7,6 +7,7 @@
 //! Must never happen here: HTTP, or a container changed by anything but its driver.
 
 mod adopt;
+mod archive;
 pub mod cgroup;
 pub mod config;
 mod door;
@@ -29,14 +30,17 @@ mod reconcile;
 pub mod rootfs;
 pub mod runtime;
 pub mod snapshot;
+mod spool;
 pub mod sweep;
 mod table;
 pub mod template;
+mod uploads;
 pub mod volume;
 mod volume_files;
 mod wakes;
 pub mod workspaces;
 
+pub use archive::{Format, stays_inside};
 pub use error::{Error, ErrorKind};
 pub use init_protocol::CONTROL_PORT;
 pub use provision::{Progress, Unavailable};

@@ -123,7 +123,7 @@ impl Engine {
         let Some(account) = self.quotas.of(owner) else {
             return Ok(None);
         };
-        self.check_disk(&account, owner).await?;
+        self.left_to_write(owner, false).await?;
         let mut making = account.making.lock();
         let handles = self.table.of_owner(owner);
         if let Some(most) = account.quota.workspaces
@@ -172,30 +172,59 @@ impl Engine {
         Ok(Some(Place { account, of }))
     }
 
-    /// Whether the owner may write more.
+    /// Bytes that the owner may still write; none where nobody counts them. `again`: measured now,
+    /// so that what was deleted, and what is being written, counts.
     ///
     /// # Errors
-    /// `NoSpace`.
-    pub(crate) async fn may_write(&self, owner: &OwnerId) -> Result<(), Error> {
-        match self.quotas.of(owner) {
-            Some(account) => self.check_disk(&account, owner).await,
-            None => Ok(()),
+    /// `NoSpace` when there are none left.
+    pub(crate) async fn left_to_write(
+        &self,
+        owner: &OwnerId,
+        again: bool,
+    ) -> Result<Option<u64>, Error> {
+        let Some(account) = self.quotas.of(owner) else {
+            return Ok(None);
+        };
+        let Some(most) = account.quota.disk_mib else {
+            return Ok(None);
+        };
+        let limit = most.saturating_mul(MIB);
+        let fresh = if again {
+            std::time::Duration::ZERO
+        } else {
+            timing::QUOTA_FRESH
+        };
+        let mut used = self.disk(&account, owner, fresh).await;
+        if used >= limit {
+            // What was deleted since must count before anybody is refused.
+            used = self.disk(&account, owner, timing::QUOTA_AGAIN).await;
+        }
+        match limit.saturating_sub(used) {
+            0 => Err(disk_used_up(most)),
+            left => Ok(Some(left)),
         }
     }
 
-    async fn check_disk(&self, account: &Arc<Account>, owner: &OwnerId) -> Result<(), Error> {
-        let Some(most) = account.quota.disk_mib else {
-            return Ok(());
-        };
-        let limit = most.saturating_mul(MIB);
-        // What was deleted since must count before anybody is refused.
-        if self.disk(account, owner, timing::QUOTA_FRESH).await < limit
-            || self.disk(account, owner, timing::QUOTA_AGAIN).await < limit
-        {
-            return Ok(());
+    /// What to tell an owner who has written all that the disk quota allows.
+    pub(crate) fn disk_is_used_up(&self, owner: &OwnerId) -> Error {
+        disk_used_up(self.quotas.get(owner).disk_mib.unwrap_or_default())
+    }
+
+    /// What is known of its disk is not true any more.
+    pub(crate) async fn measure_again(&self, owner: &OwnerId) {
+        if let Some(account) = self.quotas.of(owner) {
+            *account.disk.lock().await = None;
         }
-        let message = format!("the disk quota of {most} MiB is used up; delete files first");
-        Err(Error::new(ErrorKind::NoSpace, message))
+    }
+
+    /// Counts bytes that were just written, until the disk is measured again.
+    pub(crate) async fn wrote(&self, owner: &OwnerId, bytes: u64) {
+        let Some(account) = self.quotas.of(owner) else {
+            return;
+        };
+        if let Some((_, known)) = &mut *account.disk.lock().await {
+            *known = known.saturating_add(bytes);
+        }
     }
 
     /// Bytes of all the owner's volumes, not measured longer ago than `fresh`.
@@ -236,6 +265,11 @@ fn runs(handle: &Handle) -> bool {
 
 fn counts(handle: &Handle, starting: &HashSet<WorkspaceId>) -> bool {
     runs(handle) || starting.contains(handle.id())
+}
+
+fn disk_used_up(most: u64) -> Error {
+    let message = format!("the disk quota of {most} MiB is used up; delete files first");
+    Error::new(ErrorKind::NoSpace, message)
 }
 
 fn at_most(most: u32) -> usize {

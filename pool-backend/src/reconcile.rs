@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::driver::Order;
 use crate::engine::Engine;
 use crate::runtime::{ContainerStatus, OciId};
+use crate::uploads;
 
 /// Runs until the engine rests.
 pub(crate) async fn run(engine: Arc<Engine>) {
@@ -30,6 +31,18 @@ pub(crate) async fn run(engine: Arc<Engine>) {
         };
         notice_deaths(&engine, &running).await;
         spent_snapshots(&engine).await;
+        forgotten_uploads(&engine).await;
+    }
+}
+
+/// Those that nobody went on with.
+async fn forgotten_uploads(engine: &Engine) {
+    for handle in engine.table.all() {
+        let volume = engine.launcher.volume(handle.id());
+        let swept = tokio::task::spawn_blocking(move || uploads::sweep(&volume));
+        if let Err(error) = swept.await {
+            tracing::warn!(%error, "forgotten uploads stay");
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //!     workspace.json               the record
 //!     data/                        /workspace inside, the container's user's
 //!     jobs/                        /run/fleeks/jobs inside
+//!     uploads/                     what is still being sent
 //! DATA/volumes/.trash/             what is being removed
 //! ```
 //! What is in `data` and `jobs` was made by strangers: names of any bytes, trees of any depth,
@@ -59,6 +60,11 @@ impl Volume {
     /// Job logs.
     pub fn jobs(&self) -> PathBuf {
         self.root().join("jobs")
+    }
+
+    /// Content that is not complete yet; made when it is first needed.
+    pub fn uploads(&self) -> PathBuf {
+        self.root().join("uploads")
     }
 
     /// The record's file.
@@ -148,19 +154,28 @@ impl Volume {
         .await
     }
 
-    /// Counts what it takes up, job logs included: what is inside can fill both. Costs a walk over
+    /// Counts what it takes up, with job logs and what is still being sent: owners can fill all. Costs a walk over
     /// all of it.
     ///
     /// # Errors
     /// What the file system said.
     pub async fn usage(&self) -> io::Result<VolumeUsage> {
-        let (data, jobs) = (self.data(), self.jobs());
+        let parts = [self.data(), self.jobs(), self.uploads()];
         blocking(move || {
-            let (data, jobs) = (tree::usage(&data)?, tree::usage(&jobs)?);
-            Ok(VolumeUsage {
-                bytes: data.bytes + jobs.bytes,
-                entries: data.entries + jobs.entries,
-            })
+            let mut sum = VolumeUsage::default();
+            for part in &parts {
+                let usage = match tree::usage(part) {
+                    Ok(usage) => usage,
+                    // Most have no uploads.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && part != &parts[0] => {
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                sum.bytes += usage.bytes;
+                sum.entries += usage.entries;
+            }
+            Ok(sum)
         })
         .await
     }

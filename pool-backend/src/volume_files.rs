@@ -8,15 +8,14 @@
 //! Must never happen here: a write, a whole file in memory, or a path joined and opened by name.
 
 mod links;
+pub(crate) mod obstacles;
+mod reading;
+pub(crate) mod tree;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures_util::StreamExt as _;
-use futures_util::stream;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, StatxTimestamp};
 use rustix::io::Errno;
 use time::OffsetDateTime;
@@ -24,10 +23,9 @@ use tokio::sync::Semaphore;
 
 use crate::error::{Error, ErrorKind};
 use crate::workspaces::path::VolumePath;
-use crate::workspaces::{ByteStream, FileInfo, FileKind};
+use crate::workspaces::{FileInfo, FileKind};
+pub use reading::OpenFile;
 
-/// Bytes read at once.
-const CHUNK: usize = 256 * 1024;
 /// Blocking file operations at once, over all workspaces.
 const CONCURRENT: usize = 32;
 /// Longest list.
@@ -71,24 +69,19 @@ impl VolumeFiles {
             .await
     }
 
-    /// A file's content as it is read, exactly as long as its size was when it was opened.
-    pub(crate) async fn read(
-        &self,
-        root: &Path,
-        path: &VolumePath,
-    ) -> Result<(FileInfo, ByteStream), Error> {
+    /// A regular file, to be read.
+    pub(crate) async fn open(&self, root: &Path, path: &VolumePath) -> Result<OpenFile, Error> {
         let (root, path) = (root.to_owned(), path.clone());
-        let (info, file) = self.blocking(move || open_file(&root, &path)).await?;
-        let reading = Reading {
+        let (info, version, file) = self.blocking(move || open_file(&root, &path)).await?;
+        Ok(OpenFile {
+            info,
+            version,
             files: self.clone(),
             file: Arc::new(file),
-            offset: 0,
-            end: info.size,
-        };
-        Ok((info, stream::try_unfold(reading, Reading::next).boxed()))
+        })
     }
 
-    async fn blocking<T: Send + 'static>(
+    pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
@@ -105,45 +98,6 @@ impl VolumeFiles {
     }
 }
 
-/// A file on its way out. A permit is held per chunk, not per reader: slow readers block nobody.
-struct Reading {
-    files: VolumeFiles,
-    file: Arc<std::fs::File>,
-    offset: u64,
-    end: u64,
-}
-
-impl Reading {
-    async fn next(mut self) -> std::io::Result<Option<(Bytes, Self)>> {
-        let left = self.end - self.offset;
-        if left == 0 {
-            return Ok(None);
-        }
-        let length = usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
-        let (file, offset) = (Arc::clone(&self.file), self.offset);
-        let chunk = self
-            .files
-            .blocking(move || {
-                let mut buffer = vec![0; length];
-                let read = file.read_at(&mut buffer, offset).map_err(|error| {
-                    Error::caused(ErrorKind::Internal, "the file cannot be read", error)
-                })?;
-                buffer.truncate(read);
-                Ok(Bytes::from(buffer))
-            })
-            .await
-            .map_err(std::io::Error::other)?;
-        if chunk.is_empty() {
-            return Err(std::io::Error::new(
-                std::io::ErrorKind::UnexpectedEof,
-                "the file became shorter while it was read",
-            ));
-        }
-        self.offset += chunk.len() as u64;
-        Ok(Some((chunk, self)))
-    }
-}
-
 fn stat(root: &Path, path: &VolumePath) -> Result<FileInfo, Error> {
     let found = open_beneath(
         &open_root(root)?,
@@ -155,14 +109,14 @@ fn stat(root: &Path, path: &VolumePath) -> Result<FileInfo, Error> {
     Ok(info(path.as_str().to_owned(), &status))
 }
 
-fn open_file(root: &Path, path: &VolumePath) -> Result<(FileInfo, std::fs::File), Error> {
+fn open_file(root: &Path, path: &VolumePath) -> Result<(FileInfo, String, std::fs::File), Error> {
     // Never waits for a FIFO's writer, never becomes a controlling terminal.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = open_beneath(&open_root(root)?, path.as_relative(), flags).map_err(refused)?;
     let status = statx(&file, "").map_err(refused)?;
     let info = info(path.as_str().to_owned(), &status);
     match info.kind {
-        FileKind::File => Ok((info, std::fs::File::from(file))),
+        FileKind::File => Ok((info, version(&status), std::fs::File::from(file))),
         FileKind::Directory => Err(wrong_type("the path is a directory")),
         FileKind::Symlink | FileKind::Other => Err(wrong_type("the path is not a regular file")),
     }
@@ -316,6 +270,12 @@ fn info(path: String, status: &Statx) -> FileInfo {
         },
         modified_at: modified,
     }
+}
+
+/// See [`OpenFile::version`].
+fn version(status: &Statx) -> String {
+    let (at, inode, size) = (&status.stx_ctime, status.stx_ino, status.stx_size);
+    format!("{:x}-{:x}-{inode:x}-{size:x}", at.tv_sec, at.tv_nsec)
 }
 
 /// Times are whatever the owner set; those out of range become the epoch.

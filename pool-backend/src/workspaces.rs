@@ -3,6 +3,8 @@
 //!
 //! Must never happen here: HTTP, JSON of the wire, a call without a bound.
 
+mod archives;
+mod budget;
 mod files;
 mod jobs;
 mod life;
@@ -11,6 +13,7 @@ mod previews;
 mod sharing;
 mod templates;
 mod types;
+mod uploads;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +34,8 @@ use fleet::lifecycle::{ApiStatus, State};
 use fleet::record::Quota;
 
 pub use crate::wakes::{WAKES_KEPT, Wake};
+pub use crate::volume_files::OpenFile;
+pub use archives::{NotUnpacked, Packed, Unpacked};
 pub use life::MAX_EXTENSION;
 pub(crate) use previews::app_of;
 pub use previews::{Preview, PreviewStatus, PreviewWish};
@@ -39,6 +44,7 @@ pub use types::{
     ByteStream, Command, FileInfo, FileKind, Job, Lifecycle, Measured, Page, PoolRoom, PoolStatus,
     SnapshotGlance, Summary, WriteOptions,
 };
+pub use uploads::{NotAppended, Upload, UploadWish};
 
 /// All workspaces of this node. Cheap to clone.
 #[derive(Clone)]

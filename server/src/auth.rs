@@ -17,7 +17,14 @@ use crate::keys::{KeyStore, Verdict};
 use crate::{limit, scope};
 
 /// Paths that anyone may see.
-const OPEN: &[&str] = &["/health", "/", "/openapi.json", "/docs", "/docs/page.js"];
+const OPEN: &[&str] = &[
+    "/health",
+    "/",
+    "/openapi.json",
+    "/docs",
+    "/docs/page.css",
+    "/docs/page.js",
+];
 
 pub(crate) async fn authenticate(
     State(keys): State<Arc<KeyStore>>,

@@ -10,9 +10,10 @@ use http::header;
 use utoipa::openapi::OpenApi;
 
 const PAGE: &str = include_str!("docs/page.html");
+const STYLE: &str = include_str!("docs/page.css");
 const SCRIPT: &str = include_str!("docs/page.js");
 const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; \
-     style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+     style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub(crate) fn routes(document: OpenApi) -> Router {
     let document = agent_api::described(document);
@@ -29,6 +30,10 @@ pub(crate) fn routes(document: OpenApi) -> Router {
         .route(
             "/docs",
             get(|| async { file("text/html; charset=utf-8", PAGE) }),
+        )
+        .route(
+            "/docs/page.css",
+            get(|| async { file("text/css; charset=utf-8", STYLE) }),
         )
         .route(
             "/docs/page.js",

@@ -108,6 +108,14 @@ pub fn the_sdk_gets_what_it_expects(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// Every method of every class that the package has.
+pub fn the_whole_sdk_is_walked(world: &World) -> Result<()> {
+    let project = format!("walk-{:08x}", rand::random::<u32>());
+    let told = python::run(world, "walk.py", &[&project], Duration::from_secs(180))?;
+    ensure!(told["walked"].as_u64() > Some(150), "{told}");
+    Ok(())
+}
+
 /// What an agent learned goes on across hibernation and restarts, under one name and one id.
 pub fn an_agent_improves(world: &World) -> Result<()> {
     improves(world, 9)

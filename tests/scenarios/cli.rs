@@ -224,6 +224,32 @@ pub fn files_go_in_and_out(world: &World) -> Result<()> {
         "{fetched}"
     );
 
+    // Directories are one archive each way, with links and what is hidden.
+    std::os::unix::fs::symlink("main.py", at("app/src/link"))?;
+    let sent = document(
+        world,
+        &["files", "cp", "-r", "--json", &at("app"), &there("whole/")],
+    )?;
+    ensure!(sent["files"] == 2 && sent["links"] == 1, "{sent}");
+    let listed = workspace.sh("cd whole/app/src; ls -A; cat .git/config link")?;
+    ensure!(
+        listed == ".git\nlink\nmain.py\nnoprint('hello')",
+        "{listed}"
+    );
+    told(world, &["files", "cp", &there("whole"), &at("back")])?;
+    let link = fs::read_to_string(at("back/app/src/link"))?;
+    ensure!(link == "print('hello')\n", "{link}");
+    for format in ["tar.gz", "zip"] {
+        let (file, to) = (at(&format!("all.{format}")), there(format));
+        let archive = ["files", "archive", name, "whole", "-f", format, "-o", &file];
+        told(world, &archive)?;
+        told(world, &["files", "unpack", &file, &to])?;
+        let main = workspace.read(&format!("{format}/app/src/main.py"))?;
+        ensure!(main == "print('hello')\n", "{main}");
+        let kept = run(world, &["files", "unpack", "--keep", &file, &to])?;
+        ensure!(kept.status.code() == Some(5), "{}", kept.stderr);
+    }
+
     let mut command = command(world, &["files", "cp", "-", &there("from-a-pipe")])?;
     command.stdin(Stdio::piped()).stdout(Stdio::null());
     let mut child = process::spawn(command, Signal::SIGKILL)?;

@@ -31,6 +31,7 @@ mod templates;
 mod terms;
 mod trouble;
 mod waiting;
+mod volume;
 
 use std::process::ExitCode;
 
@@ -61,6 +62,7 @@ fn stories() -> Vec<Story> {
         calm!(article::it_can_be_benchmarked).everyday(&[Runtime::Runc]),
         calm!(article::an_agent_remembers),
         calm!(article::the_sdk_gets_what_it_expects),
+        calm!(article::the_whole_sdk_is_walked),
         calm!(article::an_agent_improves),
         calm!(article::an_agent_improves_fifty_times).soak(),
         calm!(article::a_monitor_heals),
@@ -142,6 +144,10 @@ fn stories() -> Vec<Story> {
         calm!(files::nothing_escapes),
         calm!(files::strange_files_do_not_hang),
         calm!(files::bytes_are_exact),
+        calm!(volume::archives_pages_ranges_and_parts),
+        calm!(volume::ten_thousand_files_and_more_races).soak(),
+        own!(volume::an_upload_outlives_a_kill).everyday(&[Runtime::Runc]),
+        calm!(volume::quotas_end_uploads),
         calm!(templates::python),
         calm!(templates::node),
         calm!(templates::static_files),

@@ -90,12 +90,26 @@ impl Api {
 
     /// Any call with any body; like the SDK it says `application/json` whatever it sends.
     pub fn call(&self, method: &str, path: &str, body: &[u8]) -> Result<Reply> {
+        self.call_with(method, path, &[], body)
+    }
+
+    /// [`Api::call`] with more headers.
+    pub fn call_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Reply> {
         let start = Instant::now();
         let mut request = ureq::http::Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
             .header("Content-Type", "application/json")
             .header("Accept", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if let Some(key) = &self.key {
             request = request.header("X-API-Key", key);
         }

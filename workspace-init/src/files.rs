@@ -17,14 +17,19 @@ use rustix::io::Errno;
 use crate::refusal::Refusal;
 use walk::{Last, Parents, Place};
 
+pub use walk::Recent;
+
 /// Attempts at a free name for a temporary file.
 const NAMES: u32 = 16;
+/// Longest target of a link, as the kernel has it.
+const MAX_TARGET: usize = 4096;
 /// Bits of a mode that callers may set: no set-uid, set-gid, sticky.
 const SETTABLE: u32 = 0o777;
 
 /// The workspace's files.
 pub struct Files {
     root: PathBuf,
+    umask: Mode,
     written: Cell<u64>,
     temporary: Cell<u64>,
 }
@@ -32,8 +37,12 @@ pub struct Files {
 impl Files {
     pub fn new(root: PathBuf) -> Self {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        // Only a change tells what it is.
+        let umask = rustix::process::umask(Mode::empty());
+        rustix::process::umask(umask);
         Self {
             root,
+            umask,
             written: Cell::new(0),
             // Not what an earlier init of this volume counted from.
             temporary: Cell::new(now.tv_nsec as u64 ^ ((now.tv_sec as u64) << 30)),
@@ -48,11 +57,33 @@ impl Files {
             Parents::MustExist
         };
         let place = walk::resolve(&self.root, &call.path, parents, Last::Follow)?;
-        let there = match rustix::fs::statat(&place.dir, &place.name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Some(stat.st_mode),
-            Err(Errno::NOENT) => None,
-            Err(errno) => return Err(errno.into()),
+        self.draft(call, place)
+    }
+
+    /// [`Files::begin`] for one of many in a row; parents are made.
+    pub fn begin_near(&self, call: &Write, recent: &mut Recent) -> Result<Draft, Refusal> {
+        let place = recent.resolve(&self.root, &call.path)?;
+        let drafted = self.draft(call, place);
+        // Perhaps because its directory was removed since.
+        if drafted
+            .as_ref()
+            .is_err_and(|refusal| refusal.kind == RefusalKind::NotFound)
+        {
+            recent.forget();
+            let place = recent.resolve(&self.root, &call.path)?;
+            return self.draft(call, place);
+        }
+        drafted
+    }
+
+    fn draft(&self, call: &Write, place: Place) -> Result<Draft, Refusal> {
+        let look = || match rustix::fs::statat(&*place.dir, &place.name, AtFlags::SYMLINK_NOFOLLOW)
+        {
+            Ok(stat) => Ok(Some(stat.st_mode)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Refusal::from(errno)),
         };
+        let there = place.there.map_or_else(look, Ok)?;
         if let Some(there) = there {
             match FileType::from_raw_mode(there) {
                 FileType::Directory => {
@@ -68,13 +99,13 @@ impl Files {
                 _ => return Err(Refusal::denied("not a regular file")),
             }
         }
-        let mode = call.mode.or(there).unwrap_or(0o644) & SETTABLE;
-        let (file, temporary) = self.temporary(&place)?;
+        let mode = Mode::from_raw_mode(call.mode.or(there).unwrap_or(0o644) & SETTABLE);
+        let (file, temporary) = self.temporary(&place, mode)?;
         Ok(Draft {
             file,
             temporary: Some(temporary),
             place,
-            mode: Mode::from_raw_mode(mode),
+            masked: mode.intersects(self.umask).then_some(mode),
             exclusive: call.exclusive,
         })
     }
@@ -99,13 +130,13 @@ impl Files {
             resolved => resolved?,
         };
         let mode = Mode::from_raw_mode(mode.unwrap_or(0o755) & SETTABLE);
-        match rustix::fs::mkdirat(&place.dir, &place.name, Mode::RWXU) {
+        match rustix::fs::mkdirat(&*place.dir, &place.name, Mode::RWXU) {
             Ok(()) => {
-                rustix::fs::chmodat(&place.dir, &place.name, mode, AtFlags::empty())?;
+                rustix::fs::chmodat(&*place.dir, &place.name, mode, AtFlags::empty())?;
                 Ok(self.next_write())
             }
             Err(Errno::EXIST) if parents => {
-                let stat = rustix::fs::statat(&place.dir, &place.name, AtFlags::SYMLINK_NOFOLLOW)?;
+                let stat = rustix::fs::statat(&*place.dir, &place.name, AtFlags::SYMLINK_NOFOLLOW)?;
                 if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
                     Ok(self.next_write())
                 } else {
@@ -117,6 +148,40 @@ impl Files {
             }
             Err(errno) => Err(errno.into()),
         }
+    }
+
+    /// In one step, as with a file: made under another name, then renamed.
+    pub fn link(&self, path: &str, target: &str) -> Result<u64, Refusal> {
+        if target.is_empty() || target.len() >= MAX_TARGET || target.contains('\0') {
+            return Err(Refusal::bad("not a link's target"));
+        }
+        let place = walk::resolve(&self.root, path, Parents::Make, Last::Keep)?;
+        let (dir, name) = (&*place.dir, &place.name);
+        match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                return Err(Refusal::new(
+                    RefusalKind::IsDirectory,
+                    "a directory is there",
+                ));
+            }
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        for _ in 0..NAMES {
+            let temporary = self.temporary_name();
+            match rustix::fs::symlinkat(target, dir, &temporary) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => continue,
+                Err(errno) => return Err(errno.into()),
+            }
+            if let Err(errno) = rustix::fs::renameat(dir, &temporary, dir, name) {
+                // Nothing is to be done when it cannot be removed.
+                let _ = rustix::fs::unlinkat(dir, &temporary, AtFlags::empty());
+                return Err(errno.into());
+            }
+            return Ok(self.next_write());
+        }
+        Err(Refusal::new(RefusalKind::Other, "no free temporary name"))
     }
 
     pub async fn remove(&self, path: &str) -> Result<(), Refusal> {
@@ -131,14 +196,18 @@ impl Files {
         self.written.get()
     }
 
-    fn temporary(&self, place: &Place) -> Result<(OwnedFd, OsString), Refusal> {
+    fn temporary_name(&self) -> OsString {
+        let number = self.temporary.get().wrapping_add(1);
+        self.temporary.set(number);
+        OsString::from(format!(".fleeks-{number:x}.tmp"))
+    }
+
+    fn temporary(&self, place: &Place, mode: Mode) -> Result<(OwnedFd, OsString), Refusal> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..NAMES {
-            let number = self.temporary.get().wrapping_add(1);
-            self.temporary.set(number);
-            let name = OsString::from(format!(".fleeks-{number:x}.tmp"));
-            match rustix::fs::openat(&place.dir, &name, flags, Mode::RUSR | Mode::WUSR) {
+            let name = self.temporary_name();
+            match rustix::fs::openat(&*place.dir, &name, flags, mode) {
                 Ok(file) => return Ok((file, name)),
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno.into()),
@@ -154,7 +223,8 @@ pub struct Draft {
     /// Its name until then.
     temporary: Option<OsString>,
     place: Place,
-    mode: Mode,
+    /// The mode to set, if the umask took something off it.
+    masked: Option<Mode>,
     exclusive: bool,
 }
 
@@ -171,11 +241,13 @@ impl Draft {
     }
 
     fn commit(mut self) -> Result<(), Refusal> {
-        rustix::fs::fchmod(&self.file, self.mode)?;
+        if let Some(mode) = self.masked {
+            rustix::fs::fchmod(&self.file, mode)?;
+        }
         let Some(temporary) = &self.temporary else {
             return Ok(());
         };
-        let (dir, name) = (&self.place.dir, &self.place.name);
+        let (dir, name) = (&*self.place.dir, &self.place.name);
         if self.exclusive {
             let flags = RenameFlags::NOREPLACE;
             match rustix::fs::renameat_with(dir, temporary, dir, name, flags) {
@@ -199,7 +271,7 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if let Some(name) = &self.temporary {
             // Nothing is to be done when it cannot be removed.
-            let _ = rustix::fs::unlinkat(&self.place.dir, name, AtFlags::empty());
+            let _ = rustix::fs::unlinkat(&*self.place.dir, name, AtFlags::empty());
         }
     }
 }

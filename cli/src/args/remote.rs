@@ -166,10 +166,37 @@ pub enum FilesCommand {
     },
     /// Copy a file or directory in (`FILE NAME:PATH`) or out (`NAME:PATH FILE`)
     Cp {
+        /// Directories too; they are copied without it as well
+        #[arg(long, short)]
+        recursive: bool,
         /// From where; NAME:PATH is in a workspace, `-` is standard input
         source: String,
         /// To where; `-` is standard output
         target: String,
+    },
+    /// Get a directory as one archive
+    Archive {
+        /// The workspace's name
+        name: String,
+        /// Relative to /workspace
+        #[arg(default_value = "/")]
+        path: String,
+        /// Where to; `-` is standard output [default: NAME.FORMAT]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<String>,
+        /// How it is written
+        #[arg(long, short, default_value = "tar.gz", value_parser = ["tar.gz", "tar", "zip"])]
+        format: String,
+    },
+    /// Write all that is in a tar, tar.gz or zip into a workspace, or nothing
+    Unpack {
+        /// The archive; `-` is standard input
+        file: String,
+        /// NAME, or NAME:PATH
+        target: String,
+        /// Refuse it if one of its files is there already
+        #[arg(long)]
+        keep: bool,
     },
     /// Print what changes, until Ctrl-C
     Watch {

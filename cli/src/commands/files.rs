@@ -1,5 +1,6 @@
-//! `fleeks files ls | cat | cp | watch | sync`.
+//! `fleeks files ls | cat | cp | archive | unpack | watch | sync`.
 
+mod archive;
 mod copy;
 mod plan;
 mod sync;
@@ -28,7 +29,16 @@ pub async fn run(session: &Session, command: &FilesCommand) -> Outcome {
             all,
         } => list(session, name, path, *recursive, *all).await?,
         FilesCommand::Cat { name, path } => cat(session, name, path).await?,
-        FilesCommand::Cp { source, target } => copy::run(session, source, target).await?,
+        FilesCommand::Cp { source, target, .. } => copy::run(session, source, target).await?,
+        FilesCommand::Archive {
+            name,
+            path,
+            output,
+            format,
+        } => archive::down(session, name, path, output.as_deref(), format).await?,
+        FilesCommand::Unpack { file, target, keep } => {
+            archive::up(session, file, target, *keep).await?;
+        }
         FilesCommand::Watch { name, path } => watch::run(session, name, path).await?,
         FilesCommand::Sync {
             source,

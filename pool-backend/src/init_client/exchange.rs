@@ -9,7 +9,7 @@ use fleet::timing;
 use futures_util::{Stream, StreamExt as _};
 use init_protocol::codec::{CodecError, push_json, read_frame, write_frame};
 use init_protocol::{Call, FrameKind, Hello, MAX_FRAME, Reply, VERSION};
-use tokio::io::{AsyncRead, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncRead, AsyncWriteExt as _, BufReader, WriteHalf};
 use tokio::net::TcpStream;
 
 use super::error::InitError;
@@ -96,12 +96,24 @@ impl Exchange {
         &mut self,
         content: impl Stream<Item = io::Result<Bytes>>,
     ) -> Result<Reply, InitError> {
-        let (mut reading, mut writing) = tokio::io::split(&mut self.stream);
+        self.converse(|mut writer| async move { send(&mut writer, content).await })
+            .await
+    }
+
+    /// Sends as `send` does and waits for the answer, which may come early.
+    pub(super) async fn converse<'a, F>(
+        &'a mut self,
+        send: impl FnOnce(WriteHalf<&'a mut BufReader<TcpStream>>) -> F,
+    ) -> Result<Reply, InitError>
+    where
+        F: Future<Output = Result<(), InitError>>,
+    {
+        let (mut reading, writing) = tokio::io::split(&mut self.stream);
         let mut answer = pin!(read_reply(&mut reading, &mut self.buffer));
         let sent = tokio::select! {
             biased;
             early = &mut answer => return early?.ok_or(InitError::Protocol("an early end")),
-            sent = send(&mut writing, content) => sent,
+            sent = send(writing) => sent,
         };
         match sent {
             Ok(()) => {}
@@ -182,7 +194,7 @@ where
 }
 
 /// What we ask is too long: the caller's mistake, not init's.
-fn too_long(error: CodecError) -> InitError {
+pub(super) fn too_long(error: CodecError) -> InitError {
     match error {
         CodecError::TooLong(_) => {
             InitError::refused(init_protocol::RefusalKind::BadCall, "the call is too long")

@@ -1,4 +1,6 @@
+use super::reading::CHUNK;
 use super::*;
+use futures_util::StreamExt as _;
 use std::os::unix::fs::symlink;
 
 fn path(text: &str) -> VolumePath {
@@ -6,7 +8,7 @@ fn path(text: &str) -> VolumePath {
 }
 
 async fn content(files: &VolumeFiles, root: &Path, name: &str) -> Result<Vec<u8>, Error> {
-    let (_, mut stream) = files.read(root, &path(name)).await?;
+    let mut stream = files.open(root, &path(name)).await?.bytes();
     let mut all = Vec::new();
     while let Some(chunk) = stream.next().await {
         all.extend_from_slice(&chunk.unwrap());
@@ -122,9 +124,72 @@ async fn a_file_that_shrinks_is_an_error_not_a_short_answer() {
     let name = volume.path().join("f");
     std::fs::write(&name, vec![1; CHUNK * 2]).unwrap();
     let files = VolumeFiles::new();
-    let (info, mut stream) = files.read(volume.path(), &path("f")).await.unwrap();
-    assert_eq!(info.size, (CHUNK * 2) as u64);
+    let opened = files.open(volume.path(), &path("f")).await.unwrap();
+    let mut stream = opened.bytes();
+    assert_eq!(opened.info.size, (CHUNK * 2) as u64);
     assert_eq!(stream.next().await.unwrap().unwrap().len(), CHUNK);
     std::fs::write(&name, "short").unwrap();
     assert!(stream.next().await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn parts_of_a_file_and_its_version() {
+    let volume = tempfile::tempdir().unwrap();
+    let name = volume.path().join("f");
+    std::fs::write(&name, "0123456789").unwrap();
+    let files = VolumeFiles::new();
+    let first = files.open(volume.path(), &path("f")).await.unwrap();
+    let mut middle = first.range(3..6);
+    assert_eq!(middle.next().await.unwrap().unwrap(), "345");
+    assert!(middle.next().await.is_none());
+    assert!(first.range(10..20).next().await.is_none());
+    let same = files.open(volume.path(), &path("f")).await.unwrap();
+    assert_eq!(first.version, same.version);
+    // Replaced by one of the same size: another inode.
+    std::fs::write(volume.path().join("g"), "9876543210").unwrap();
+    std::fs::rename(volume.path().join("g"), &name).unwrap();
+    let other = files.open(volume.path(), &path("f")).await.unwrap();
+    assert_ne!(first.version, other.version);
+    // The one that was opened is still the old one.
+    assert_eq!(first.range(0..2).next().await.unwrap().unwrap(), "01");
+}
+
+#[tokio::test]
+async fn a_tree_has_all_but_the_package_directory() {
+    let volume = tempfile::tempdir().unwrap();
+    let root = volume.path();
+    std::fs::create_dir_all(root.join("a/.b")).unwrap();
+    std::fs::create_dir_all(root.join(".home/x")).unwrap();
+    std::fs::write(root.join("a/.b/f"), "f").unwrap();
+    std::fs::write(root.join("a-"), "").unwrap();
+    symlink("/etc", root.join("a/out")).unwrap();
+    let files = VolumeFiles::new();
+    let tree = files.tree(root, &path("")).await.unwrap();
+    let names: Vec<_> = tree
+        .entries
+        .iter()
+        .map(|e| e.path.to_str().unwrap())
+        .collect();
+    assert_eq!(names, ["a", "a-", "a/.b", "a/out", "a/.b/f"]);
+    assert_eq!(tree.entries[3].target.as_deref(), Some(&b"/etc"[..]));
+    assert!(
+        files
+            .open_in(&tree, Path::new("a/.b/f"))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    for none in ["a", "a/out", "a/out/passwd", "nope", "a-/x"] {
+        assert!(
+            files
+                .open_in(&tree, Path::new(none))
+                .await
+                .unwrap()
+                .is_none(),
+            "{none}"
+        );
+    }
+    let one = files.tree(root, &path("a/.b/f")).await.unwrap();
+    assert_eq!(one.entries.len(), 1);
+    assert!(files.open_in(&one, Path::new("f")).await.unwrap().is_some());
 }

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use super::path::VolumePath;
 use super::{ByteStream, FileInfo, FileKind, Workspace, WriteOptions};
 use crate::error::{Error, ErrorKind};
+use crate::volume_files::OpenFile;
 
 // `path` as the user wrote it: `a`, `/a`, `./a` and `/workspace/a` are one.
 impl Workspace {
@@ -62,9 +63,19 @@ impl Workspace {
     /// # Errors
     /// `NotFound`; `WrongFileType` for what is not a regular file; `Invalid`.
     pub async fn read_file(&self, path: &str) -> Result<(FileInfo, ByteStream), Error> {
+        let file = self.open_file(path).await?;
+        let content = file.bytes();
+        Ok((file.info, content))
+    }
+
+    /// A file, to be read from anywhere in it.
+    ///
+    /// # Errors
+    /// As [`Workspace::read_file`].
+    pub async fn open_file(&self, path: &str) -> Result<OpenFile, Error> {
         let path = VolumePath::parse_below_root(path)?;
         self.handle.touch();
-        self.engine().files.read(&self.volume(), &path).await
+        self.engine().files.open(&self.volume(), &path).await
     }
 
     /// [`Workspace::read_file`] for a look that is no use of the workspace.
@@ -73,7 +84,9 @@ impl Workspace {
     /// As there.
     pub async fn peek_file(&self, path: &str) -> Result<(FileInfo, ByteStream), Error> {
         let path = VolumePath::parse_below_root(path)?;
-        self.engine().files.read(&self.volume(), &path).await
+        let file = self.engine().files.open(&self.volume(), &path).await?;
+        let content = file.bytes();
+        Ok((file.info, content))
     }
 
     /// Writes a file in one step as others see it, parent directories included. A content stream
@@ -89,7 +102,20 @@ impl Workspace {
         options: WriteOptions,
     ) -> Result<FileInfo, Error> {
         let path = VolumePath::parse_below_root(path)?;
-        self.may_write().await?;
+        let budget = self.budget().await?;
+        let written = self.write(&path, budget.metered(content), options).await;
+        let info = budget.settled(written).await?;
+        budget.spent(info.size).await;
+        Ok(info)
+    }
+
+    /// [`Workspace::write_file`] of content that was counted already.
+    pub(super) async fn write(
+        &self,
+        path: &VolumePath,
+        content: ByteStream,
+        options: WriteOptions,
+    ) -> Result<FileInfo, Error> {
         // The stream is taken by the first call that gets as far as to read it.
         let content = Content::new(content);
         self.calling_for(WakeCause::Write, |init| {
@@ -103,7 +129,7 @@ impl Workspace {
             async move { init.write(write, content).await }
         })
         .await?;
-        let there = self.engine().files.stat(&self.volume(), &path).await;
+        let there = self.engine().files.stat(&self.volume(), path).await;
         match there {
             // The app inside took it away already, which is no failure of the write.
             Err(error) if error.kind == ErrorKind::NotFound => Ok(FileInfo {
@@ -130,7 +156,7 @@ impl Workspace {
         mode: Option<u32>,
     ) -> Result<FileInfo, Error> {
         let path = VolumePath::parse_below_root(path)?;
-        self.may_write().await?;
+        self.budget().await?;
         let mode = mode.map(|mode| mode & 0o7777);
         self.calling_for(WakeCause::Write, |init| {
             let path = path.as_str().to_owned();
@@ -155,11 +181,7 @@ impl Workspace {
         .await
     }
 
-    async fn may_write(&self) -> Result<(), Error> {
-        self.engine().may_write(&self.handle.identity().owner).await
-    }
-
-    fn volume(&self) -> PathBuf {
+    pub(super) fn volume(&self) -> PathBuf {
         self.engine().launcher.volume(self.handle.id()).data()
     }
 }

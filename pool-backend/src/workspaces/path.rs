@@ -70,6 +70,32 @@ impl VolumePath {
         self.0.is_empty()
     }
 
+    /// What is `below` this one.
+    ///
+    /// # Errors
+    /// `Invalid` when that is too long.
+    pub(crate) fn join(&self, below: &Self) -> Result<Self, Error> {
+        match (self.is_root(), below.is_root()) {
+            (true, _) => Ok(below.clone()),
+            (_, true) => Ok(self.clone()),
+            _ if self.0.len() + 1 + below.0.len() > MAX_PATH => {
+                Err(invalid("the path is longer than 4096 bytes"))
+            }
+            _ => Ok(Self(format!("{}/{}", self.0, below.0))),
+        }
+    }
+
+    /// The directory that it is in; of the root the root.
+    pub(crate) fn parent(&self) -> Self {
+        let parent = self.0.rsplit_once('/').map_or("", |(parent, _)| parent);
+        Self(parent.to_owned())
+    }
+
+    /// Its last component; of the root nothing.
+    pub(crate) fn name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+
     /// For `openat`: the root is `.`.
     pub(crate) fn as_relative(&self) -> &str {
         if self.0.is_empty() { "." } else { &self.0 }

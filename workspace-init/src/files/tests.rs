@@ -261,3 +261,69 @@ fn the_workspace_itself_stays() {
     }
     assert!(volume.path("").exists());
 }
+
+#[test]
+fn links_are_made_and_replaced_and_never_followed() {
+    let volume = Volume::new();
+    volume.write("d/f", "f").unwrap();
+    assert!(volume.files.link("d/to", "f").is_ok());
+    assert_eq!(fs::read_to_string(volume.path("d/to")).unwrap(), "f");
+    assert!(volume.files.link("d/to", "../elsewhere").is_ok());
+    assert_eq!(
+        fs::read_link(volume.path("d/to")).unwrap(),
+        PathBuf::from("../elsewhere")
+    );
+    // In place of a file; the old target stays.
+    assert!(volume.files.link("d/f", "to").is_ok());
+    // Into a directory that a link leads out to: denied.
+    let outside = tempfile::tempdir().unwrap();
+    symlink(outside.path(), volume.path("out")).unwrap();
+    for (path, kind) in [
+        ("out/x", RefusalKind::Denied),
+        ("d", RefusalKind::IsDirectory),
+        ("../x", RefusalKind::BadCall),
+    ] {
+        let refused = volume.files.link(path, "y").unwrap_err();
+        assert_eq!(refused.kind, kind, "{path}");
+    }
+    assert!(volume.files.link("e", "").is_err());
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    assert_eq!(volume.names(), ["d", "out"]);
+}
+
+#[test]
+fn many_in_a_row_are_as_good_as_one_by_one() {
+    let volume = Volume::new();
+    let mut recent = Recent::default();
+    let mut near = |path: &str| {
+        let draft = volume.files.begin_near(&write(path), &mut recent);
+        let mut draft = draft.map_err(|refusal| refusal.kind)?;
+        draft.write(b"x").unwrap();
+        volume.files.commit(draft).map_err(|refusal| refusal.kind)
+    };
+    for path in ["a/b/1", "a/b/2", "a/b/1", "3", "a/4"] {
+        near(path).unwrap();
+        assert_eq!(fs::read(volume.path(path)).unwrap(), b"x");
+    }
+    for name in ["a/", "a/.", "a/b"] {
+        assert_eq!(near(name), Err(RefusalKind::IsDirectory), "{name}");
+    }
+    // A link in the known directory is followed, or denied, as ever.
+    let outside = tempfile::tempdir().unwrap();
+    symlink(outside.path().join("x"), volume.path("a/out")).unwrap();
+    symlink("../3", volume.path("a/in")).unwrap();
+    near("a/5").unwrap();
+    assert_eq!(near("a/out"), Err(RefusalKind::Denied));
+    near("a/5").unwrap();
+    fs::write(volume.path("3"), "old").unwrap();
+    near("a/in").unwrap();
+    assert_eq!(fs::read(volume.path("3")).unwrap(), b"x");
+    // Not where the directory was that is not there any more.
+    near("a/5").unwrap();
+    fs::rename(volume.path("a"), volume.path("moved")).unwrap();
+    near("a/6").unwrap();
+    fs::remove_dir_all(volume.path("moved")).unwrap();
+    near("a/7").unwrap();
+    assert!(volume.path("a/7").exists());
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}

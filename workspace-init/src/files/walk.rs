@@ -8,10 +8,11 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
+use std::rc::Rc;
 
 use init_protocol::RefusalKind;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 
 use crate::refusal::Refusal;
@@ -25,8 +26,54 @@ const MAX_STEPS: u32 = 8 * MAX_PATH as u32;
 
 /// Where something is or will be: `name` is not a symlink when the last component was followed.
 pub struct Place {
-    pub dir: OwnedFd,
+    pub dir: Rc<OwnedFd>,
     pub name: OsString,
+    /// The mode of what is there, if somebody looked: none of nothing.
+    pub there: Option<Option<RawMode>>,
+    /// No link was on the way.
+    is_plain: bool,
+}
+
+/// The directory of the last path, for many in a row: most are in the same one, and on gVisor each
+/// component on the way is a call out of the sandbox. It was beneath the workspace when it was
+/// walked to, and cannot have left it: nothing else is on its file system.
+#[derive(Default)]
+pub struct Recent(Option<(String, Rc<OwnedFd>)>);
+
+impl Recent {
+    /// [`resolve`] with missing parents made and a link at the end followed.
+    pub fn resolve(&mut self, root: &Path, path: &str) -> Result<Place, Refusal> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if let Some((known, dir)) = &self.0
+            && known == parent
+            && !matches!(name, "" | "." | "..")
+        {
+            let there = match rustix::fs::statat(&**dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => Some(stat.st_mode),
+                Err(Errno::NOENT) => None,
+                Err(errno) => return Err(errno.into()),
+            };
+            let is_link = |mode| FileType::from_raw_mode(mode) == FileType::Symlink;
+            if !there.is_some_and(is_link) {
+                return Ok(Place {
+                    dir: Rc::clone(dir),
+                    name: name.into(),
+                    there: Some(there),
+                    is_plain: true,
+                });
+            }
+        }
+        let place = resolve(root, path, Parents::Make, Last::Follow)?;
+        self.0 = place
+            .is_plain
+            .then(|| (parent.to_owned(), Rc::clone(&place.dir)));
+        Ok(place)
+    }
+
+    /// What is known may be true no more.
+    pub fn forget(&mut self) {
+        self.0 = None;
+    }
 }
 
 /// What to do about missing directories on the way.
@@ -55,8 +102,10 @@ pub fn resolve(root: &Path, path: &str, parents: Parents, last: Last) -> Result<
     for _ in 0..MAX_STEPS {
         if let Some(name) = walk.step(parents, last)? {
             return Ok(Place {
-                dir: walk.dir,
+                dir: Rc::new(walk.dir),
                 name,
+                there: None,
+                is_plain: walk.links == 0,
             });
         }
     }

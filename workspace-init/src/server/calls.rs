@@ -4,10 +4,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use init_protocol::codec::{CodecError, read_frame, write_frame, write_json};
-use init_protocol::{Call, FrameKind, MAX_FRAME, Reply, Run, Write};
+use init_protocol::{Call, FrameKind, MAX_FRAME, Reason, Reply, Run};
 use tokio::io::AsyncReadExt as _;
 
 use super::{Connection, Fault, Server};
+use crate::files::{Draft, Recent};
 use crate::jobs::Job;
 use crate::refusal::Refusal;
 use crate::{forward, ports, processes, timing};
@@ -48,15 +49,11 @@ impl Exchange<'_> {
                 let job = jobs.get(&job)?;
                 self.output(&job).await
             }
-            Call::Write(write) => self.write(&write).await,
-            Call::Mkdir {
-                path,
-                parents,
-                mode,
-            } => {
-                let write_id = files.mkdir(&path, parents, mode)?;
+            Call::Write(_) | Call::Mkdir { .. } | Call::Link { .. } => {
+                let write_id = self.change(call, None).await?;
                 self.reply(&Reply::Written { write_id }).await
             }
+            Call::Batch => self.batch().await,
             Call::Remove { path } => {
                 files.remove(&path).await?;
                 self.reply(&Reply::Done).await
@@ -125,9 +122,32 @@ impl Exchange<'_> {
         self.end().await
     }
 
-    async fn write(&mut self, call: &Write) -> Result<(), Fault> {
+    /// One change of a file, whatever its call brings along.
+    async fn change(&mut self, call: Call, recent: Option<&mut Recent>) -> Result<u64, Fault> {
         let files = &self.server.files;
-        let mut draft = files.begin(call)?;
+        match (call, recent) {
+            (Call::Write(write), Some(recent)) if write.parents => {
+                let draft = files.begin_near(&write, recent)?;
+                self.write(draft).await
+            }
+            (Call::Write(write), _) => {
+                let draft = files.begin(&write)?;
+                self.write(draft).await
+            }
+            (
+                Call::Mkdir {
+                    path,
+                    parents,
+                    mode,
+                },
+                _,
+            ) => Ok(files.mkdir(&path, parents, mode)?),
+            (Call::Link { path, target }, _) => Ok(files.link(&path, &target)?),
+            _ => Err(Refusal::bad("not a change of a file").into()),
+        }
+    }
+
+    async fn write(&mut self, mut draft: Draft) -> Result<u64, Fault> {
         loop {
             match bounded(read_frame(self.connection, self.buffer)).await? {
                 FrameKind::Data => draft.write(self.buffer)?,
@@ -135,8 +155,33 @@ impl Exchange<'_> {
                 other => return Err(CodecError::Unexpected(other).into()),
             }
         }
-        let write_id = files.commit(draft)?;
-        self.reply(&Reply::Written { write_id }).await
+        Ok(self.server.files.commit(draft)?)
+    }
+
+    async fn batch(&mut self) -> Result<(), Fault> {
+        let mut done = 0;
+        let mut recent = Recent::default();
+        loop {
+            match bounded(read_frame(self.connection, self.buffer)).await? {
+                FrameKind::Call => {}
+                FrameKind::End => break,
+                other => return Err(CodecError::Unexpected(other).into()),
+            }
+            let call = serde_json::from_slice(self.buffer).map_err(CodecError::Malformed)?;
+            match self.change(call, Some(&mut recent)).await {
+                Ok(_) => done += 1,
+                Err(Fault::Refused(Refusal { kind, message })) => {
+                    let message = message.into_owned();
+                    let refused = Some(Reason { kind, message });
+                    return self.reply(&Reply::Batch { done, refused }).await;
+                }
+                Err(fault) => return Err(fault),
+            }
+            // Others' calls go on meanwhile.
+            tokio::task::consume_budget().await;
+        }
+        let refused = None;
+        self.reply(&Reply::Batch { done, refused }).await
     }
 
     async fn list<T: Clone>(

@@ -12,9 +12,8 @@ use serde_json::json;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
-use super::sync::{self, Wish};
-use super::{End, fetch, files_path};
-use crate::client::RequestBody;
+use super::{End, archive, fetch, files_path};
+use crate::client::{ClientError, RequestBody};
 use crate::session::{Failure, Session};
 use crate::show::{bytes, plain};
 
@@ -22,9 +21,7 @@ use crate::show::{bytes, plain};
 pub async fn run(session: &Session, source: &str, target: &str) -> Result<(), Failure> {
     let moved = match (End::parse(source), End::parse(target)) {
         (End::Here(from), End::There { name, path }) if Path::new(from).is_dir() => {
-            let (path, wish) = (below(path, from), Wish::default());
-            let place = format!("{name}:{path}");
-            return sync::run(session, from, &place, &wish).await;
+            return archive::send(session, from, name, &below(path, from)).await;
         }
         (End::Here(from), End::There { name, path }) => {
             let path = match from {
@@ -33,7 +30,31 @@ pub async fn run(session: &Session, source: &str, target: &str) -> Result<(), Fa
             };
             send_file(session, from, name, &path).await?
         }
-        (End::There { name, path }, End::Here(to)) => receive(session, name, path, to).await?,
+        (
+            End::There {
+                name,
+                path: "" | "/" | ".",
+            },
+            End::Here(to),
+        ) => {
+            let to = match to {
+                "-" => return Err(usage("a directory has no place on standard output")),
+                to if Path::new(to).is_dir() || to.ends_with('/') => Path::new(to).join(name),
+                to => PathBuf::from(to),
+            };
+            return archive::receive(session, name, "/", &to).await;
+        }
+        (End::There { name, path }, End::Here(to)) => {
+            match receive(session, name, path, to).await {
+                Err(Failure::Client(ClientError::Refused { detail, .. }))
+                    if to != "-" && detail.contains("is a directory") =>
+                {
+                    let to = place(path, to).unwrap_or_else(|| PathBuf::from(to));
+                    return archive::receive(session, name, path, &to).await;
+                }
+                received => received?,
+            }
+        }
         (End::Here(_), End::Here(_)) => return Err(usage("one of them must be NAME:PATH")),
         (End::There { .. }, End::There { .. }) => {
             return Err(usage("one of them must be on this machine; copy twice"));
@@ -119,16 +140,19 @@ async fn receive(session: &Session, name: &str, path: &str, to: &str) -> Result<
         out.flush()?;
         return Ok(count);
     }
-    let mut target = PathBuf::from(to);
-    if target.is_dir() || to.ends_with('/') {
-        target.push(
-            path.trim_end_matches('/')
-                .rsplit('/')
-                .next()
-                .unwrap_or_default(),
-        );
-    }
+    let target = place(path, to).unwrap_or_else(|| PathBuf::from(to));
     receive_file(session, name, path, &target).await
+}
+
+/// Where it goes: into a directory under its own name, if it has one.
+fn place(path: &str, to: &str) -> Option<PathBuf> {
+    let target = Path::new(to);
+    if !target.is_dir() && !to.ends_with('/') {
+        return Some(target.to_owned());
+    }
+    let name = path.trim_end_matches('/').rsplit('/').next();
+    let name = name.filter(|name| !matches!(*name, "" | "." | ".."))?;
+    Some(target.join(name))
 }
 
 /// Whole or not at all: beside it first, then renamed.
