@@ -11,6 +11,7 @@ mod range;
 mod raw;
 mod resumable;
 mod upload;
+mod watch;
 
 use axum::Json;
 use axum::body::Body;
@@ -42,6 +43,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(list, create))
         .routes(routes!(read, update, delete))
         .routes(routes!(mkdir))
+        .routes(routes!(watch::watch))
 }
 
 /// Calls whose request body is a stream: their deadline is silence, not time.
@@ -71,6 +73,9 @@ pub(crate) struct FileInfo {
     modified_at: Stamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     mime_type: Option<&'static str>,
+    /// Of the write that this answers; a watch names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write_id: Option<u64>,
 }
 
 impl From<Found> for FileInfo {
@@ -96,6 +101,7 @@ impl From<Found> for FileInfo {
             created_at: Stamp(found.created_at),
             modified_at: Stamp(found.modified_at),
             mime_type,
+            write_id: found.write_id,
             path: found.path,
         }
     }
@@ -339,6 +345,7 @@ mod tests {
             mode: 0o100_644,
             created_at: OffsetDateTime::UNIX_EPOCH,
             modified_at: OffsetDateTime::UNIX_EPOCH,
+            write_id: None,
         };
         let expected = json!({
             "path": "src/main.py", "name": "main.py", "type": "file", "size_bytes": 3,

@@ -13,6 +13,7 @@ mod containers;
 mod elsewhere;
 mod files;
 mod input;
+pub mod live;
 mod openapi;
 mod overview;
 mod pools;

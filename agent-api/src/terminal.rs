@@ -1,5 +1,6 @@
 //! `/api/v1/sdk/terminal`: shell lines, waited for or in the background.
 
+mod follow;
 pub(crate) mod held;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(jobs))
         .routes(routes!(job, stop))
         .routes(routes!(output))
+        .routes(routes!(follow::follow))
 }
 
 /// TerminalJob of the contract.

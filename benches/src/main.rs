@@ -14,6 +14,7 @@ mod sample;
 mod sleep;
 mod stampede;
 mod templates;
+mod watch;
 
 use std::process::ExitCode;
 

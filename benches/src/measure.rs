@@ -30,6 +30,8 @@ pub fn all(runtime: Runtime, report: &mut Report) -> Result<()> {
     acquisition(&world, report)?;
     progress(runtime, "commands and files");
     calls(&world, report)?;
+    progress(runtime, "streams");
+    crate::watch::all(&world, report)?;
     progress(runtime, "previews");
     previews(&world, report)?;
     world.stop()

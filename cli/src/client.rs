@@ -4,6 +4,7 @@
 //! Must never happen here: a wait without a bound.
 
 mod connect;
+mod events;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 use self::connect::Place;
 pub use self::connect::is_local;
+pub use self::events::{Event, Events};
 
 /// Largest JSON answer that is taken.
 const ANSWER_MAX: usize = 64 << 20;
@@ -149,13 +151,44 @@ impl Client {
         path: &str,
         body: RequestBody,
     ) -> Result<Response<Incoming>, ClientError> {
-        let request = Request::builder()
+        self.send_with(method, path, &[], body).await
+    }
+
+    /// Events of a stream, after the one with the id `last`.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn events(&self, path: &str, last: Option<&str>) -> Result<Events, ClientError> {
+        let nothing = Full::new(Bytes::new())
+            .map_err(|never| match never {})
+            .boxed_unsync();
+        let mut headers = vec![("accept", "text/event-stream")];
+        headers.extend(last.map(|last| ("last-event-id", last)));
+        let answer = self.send_with(Method::GET, path, &headers, nothing);
+        let response = tokio::time::timeout(timing::RESPONSE_HEADERS, answer)
+            .await
+            .map_err(|_| ClientError::Broken("it did not begin".to_owned()))??;
+        Ok(Events::new(response.into_body()))
+    }
+
+    async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: RequestBody,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, &self.place.authority)
             .header("x-api-key", &self.key)
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::CONNECTION, "close")
+            .header(header::CONNECTION, "close");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request
             .body(body)
             .map_err(|error| ClientError::Broken(error.to_string()))?;
         let mut sender = self.connect().await?;

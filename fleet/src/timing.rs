@@ -110,6 +110,28 @@ pub const FREEZE: Duration = Duration::from_secs(2);
 pub const LINKS_GONE: Duration = Duration::from_secs(5);
 /// Between two looks at them.
 pub const LINKS_POLL: Duration = Duration::from_millis(10);
+/// Between two messages of a container about changes of its files.
+pub const WATCH_PACE: Duration = Duration::from_millis(2);
+/// Before a container stands still: for its init to say what it has seen until then.
+pub const WATCH_PARTING: Duration = Duration::from_millis(500);
+/// A watch that failed is tried again after this, doubling up to [`START_BACKOFF_MAX`].
+pub const WATCH_RETRY: Duration = Duration::from_millis(250);
+/// Who asks for a watch is answered once every change is told from then on, or after this.
+pub const WATCH_READY: Duration = Duration::from_secs(10);
+/// When nobody watches any more, what happens is remembered for this long, for who comes back.
+pub const WATCH_LINGER: Duration = Duration::from_secs(30);
+/// On a stream of events on which nothing happens something is said this often.
+pub const STREAM_BEAT: Duration = Duration::from_secs(15);
+/// A socket that was begun says whose it is within this.
+pub const SOCKET_CONNECT: Duration = Duration::from_secs(10);
+/// Sockets are asked this often whether anybody is there …
+pub const SOCKET_PING: Duration = Duration::from_secs(25);
+/// … and answer within this.
+pub const SOCKET_PONG: Duration = Duration::from_secs(20);
+/// Before a socket that had no room is tried again.
+pub const SOCKET_FULL: Duration = Duration::from_millis(20);
+/// What goes on while a key is good looks this often whether it expired.
+pub const EXPIRY_LOOK: Duration = Duration::from_secs(60);
 /// Between SIGTERM and SIGKILL of a job that is stopped or timed out.
 pub const JOB_KILL_GRACE: Duration = Duration::from_secs(2);
 /// Known listening ports of a container are refreshed after this, in the background.
@@ -254,6 +276,9 @@ const _: () = {
     assert!(shorter(POOL_LOOK, POOL_MEASURE));
     assert!(shorter(WARM_ANSWER, INIT_READY));
     assert!(shorter(REFILL_YIELD, WAKE_DEADLINE));
+    assert!(shorter(WATCH_PARTING, RUNTIME_COMMAND));
+    assert!(shorter(WATCH_READY, API_DEADLINE));
+    assert!(shorter(STREAM_BEAT, BODY_SILENCE));
     assert!(shorter(INIT_CALL, INIT_READY));
     assert!(shorter(INIT_READY, WAKE_DEADLINE));
     assert!(INIT_AWAKE.as_secs() + INIT_READY.as_secs() < WAKE_DEADLINE.as_secs());

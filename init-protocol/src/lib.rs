@@ -15,6 +15,9 @@
 use serde::{Deserialize, Serialize};
 
 pub mod codec;
+mod watch;
+
+pub use watch::{Change, ChangeKind, HOME, Lost, MAX_CHANGES, MAX_WATCHED, MAX_WATCHES};
 
 /// Where init listens in the container. Never routable: the host parser and the door refuse it.
 pub const CONTROL_PORT: u16 = 64_999;
@@ -102,6 +105,19 @@ pub enum Call {
         /// Its id.
         job: String,
     },
+    /// What a job prints from an offset of each stream on, until its shell exits → `Data` and
+    /// `DataErr` frames and `Skipped`, then `Exited`, `End`. The node may end it with `End`.
+    Follow {
+        /// Its id.
+        job: String,
+        /// Bytes of standard output that the node has.
+        stdout: u64,
+        /// Of standard error.
+        stderr: u64,
+    },
+    /// Tell of changes of files → `Watching`, then `Changes`… until the node sends `End`, then the
+    /// rest and `End`.
+    Watch,
     /// Write a file: body frames follow, `End` → `Written`. Atomic (temporary file, rename).
     Write(Write),
     /// Make a directory → `Written`.
@@ -217,6 +233,28 @@ pub enum Reply {
         done: u64,
         /// Why the one after them is not, if that ended it.
         refused: Option<Reason>,
+    },
+    /// Bytes of a followed job that are not kept any more, before what follows.
+    Skipped {
+        /// Of standard output.
+        stdout: u64,
+        /// Of standard error.
+        stderr: u64,
+    },
+    /// From here on every change is told, or that some are lost.
+    Watching {
+        /// Directories that are watched.
+        directories: u32,
+        /// There are more of them.
+        incomplete: bool,
+    },
+    /// In order.
+    Changes {
+        /// At most [`MAX_CHANGES`].
+        changes: Vec<Change>,
+        /// Others were not seen.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lost: Option<Lost>,
     },
     /// It is gone.
     Done,

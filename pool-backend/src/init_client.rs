@@ -11,6 +11,7 @@ mod check;
 mod error;
 mod exchange;
 mod output;
+mod told;
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ pub use batch::{Batched, Change};
 pub use error::InitError;
 use exchange::Exchange;
 pub use output::{Captured, JobOutput, OutputLimits, Since};
+pub use told::{Followed, Offsets, Told};
 
 /// Where a container's init listens, and the token that it knows us by. Cheap to clone; it holds
 /// no connection.

@@ -38,6 +38,7 @@ mod uploads;
 pub mod volume;
 mod volume_files;
 mod wakes;
+mod watches;
 pub mod workspaces;
 
 pub use archive::{Format, stays_inside};

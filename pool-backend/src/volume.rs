@@ -13,6 +13,7 @@
 //!
 //! Must never happen here: a link of the user's followed.
 
+mod changed;
 mod mark;
 mod tree;
 
@@ -25,11 +26,12 @@ use fleet::id::WorkspaceId;
 
 use crate::runtime::User;
 use crate::template::Template;
+pub use changed::{Changed, Found};
 pub use mark::Mark;
 pub use tree::VolumeUsage;
 
 /// Home of everything inside, and of packages; hidden from listings.
-pub const HOME: &str = ".home";
+pub const HOME: &str = init_protocol::HOME;
 
 /// Where a workspace's things are; says nothing about their existence.
 #[derive(Debug, Clone)]
@@ -123,7 +125,24 @@ impl Volume {
     /// What the file system said.
     pub async fn mark(&self) -> io::Result<Mark> {
         let root = self.root();
-        blocking(move || mark::take(&root)).await
+        blocking(move || mark::take(&root, ".mark")).await
+    }
+
+    /// [`Volume::mark`] for who compares by [`Volume::changed_since`].
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub async fn glance(&self) -> io::Result<Mark> {
+        let root = self.root();
+        blocking(move || mark::take(&root, ".glance")).await
+    }
+
+    /// What in `/workspace` was, or may have been, changed since: [`HOME`] is not looked into.
+    /// Costs a walk.
+    pub async fn changed_since(&self, mark: Mark) -> Changed {
+        let data = self.data();
+        let looked = blocking(move || Ok(changed::since(&data, &mark))).await;
+        looked.unwrap_or_default()
     }
 
     /// Whether nothing in `/workspace` surely was changed since. Costs a walk; in doubt it was.

@@ -269,6 +269,7 @@ fn info(path: String, status: &Statx) -> FileInfo {
             modified
         },
         modified_at: modified,
+        write_id: None,
     }
 }
 

@@ -6,6 +6,7 @@
 mod archives;
 mod budget;
 mod files;
+mod follow;
 mod jobs;
 mod life;
 pub(crate) mod path;
@@ -36,6 +37,9 @@ use fleet::record::Quota;
 pub use crate::wakes::{WAKES_KEPT, Wake};
 pub use crate::volume_files::OpenFile;
 pub use archives::{NotUnpacked, Packed, Unpacked};
+pub use crate::init_client::Offsets;
+pub use crate::watches::{Event as WatchEvent, Filter, Overflow, Position, Watch, What};
+pub use follow::{Follow, FollowEvent};
 pub use life::MAX_EXTENSION;
 pub(crate) use previews::app_of;
 pub use previews::{Preview, PreviewStatus, PreviewWish};

@@ -32,7 +32,8 @@ pub(crate) async fn authenticate(
     next: Next,
 ) -> Response {
     let path = request.uri().path();
-    if OPEN.contains(&path) {
+    // Socket.IO says who it is in its first packet.
+    if OPEN.contains(&path) || path == "/socket.io" {
         return next.run(request).await;
     }
     let entry = match presented(request.headers()) {
@@ -70,7 +71,13 @@ pub(crate) async fn authenticate(
     usage.requests.add(1);
     request.extensions_mut().insert(entry.caller());
     let response = next.run(request).await;
-    response.map(|body| Body::new(Held::new(body, slot)))
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let goes_on = kind.is_some_and(|kind| kind == "text/event-stream");
+    response.map(|body| match goes_on {
+        // It ends with the key.
+        true => Body::new(Held::until(body, slot, async move { entry.ended().await })),
+        false => Body::new(Held::new(body, slot)),
+    })
 }
 
 /// The SDK sends both; the first that is there counts.

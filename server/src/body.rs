@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use axum::body::Body;
 use bytes::Bytes;
 use fleet::timing;
+use futures_util::future::BoxFuture;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -79,12 +80,31 @@ async fn discard<B: HttpBody + Unpin>(mut body: B) {
 /// An answer's body that keeps its caller's slot until it is sent or dropped.
 pub(crate) struct Held {
     inner: Body,
+    /// When it is cut off.
+    end: Option<BoxFuture<'static, ()>>,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Held {
     pub(crate) fn new(inner: Body, slot: OwnedSemaphorePermit) -> Self {
-        Self { inner, _slot: slot }
+        Self {
+            inner,
+            end: None,
+            _slot: slot,
+        }
+    }
+
+    /// One that is over when `end` is.
+    pub(crate) fn until(
+        inner: Body,
+        slot: OwnedSemaphorePermit,
+        end: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        Self {
+            inner,
+            end: Some(Box::pin(end)),
+            _slot: slot,
+        }
     }
 }
 
@@ -96,6 +116,12 @@ impl HttpBody for Held {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(end) = &mut self.end
+            && end.as_mut().poll(cx).is_ready()
+        {
+            self.end = None;
+            self.inner = Body::empty();
+        }
         Pin::new(&mut self.inner).poll_frame(cx)
     }
 

@@ -17,12 +17,13 @@ use agent_api::{Caller, Count, Counter, KeyFacts, KeyUsage};
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use fleet::id::{KeyId, OwnerId};
 use fleet::record::{KeyRecord, OwnerRecord, Quota, Rate, RecordError, RecordStore, Scope};
+use fleet::timing;
 use parking_lot::RwLock;
 use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 
 pub(crate) use routes::routes;
 
@@ -108,6 +109,8 @@ pub(crate) struct Entry {
     usage: Arc<KeyUsage>,
     running_ms: Arc<Counter>,
     slots: Arc<Semaphore>,
+    /// It was revoked.
+    revoked: watch::Sender<bool>,
 }
 
 /// What a new key is good for.
@@ -160,6 +163,7 @@ impl Entry {
             usage: Arc::new(usage),
             running_ms: Arc::clone(&owner.running_ms),
             slots: Arc::new(Semaphore::new(SLOTS)),
+            revoked: watch::Sender::new(false),
         }
     }
 
@@ -185,6 +189,30 @@ impl Entry {
     /// `None`: all are taken.
     pub(crate) fn slot(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.slots).try_acquire_owned().ok()
+    }
+
+    /// Returns when it is no good any more: revoked, or expired. Cancel safe.
+    pub(crate) async fn ended(&self) {
+        let mut revoked = self.revoked.subscribe();
+        let expired = async {
+            loop {
+                let Some(end) = self.record.expires_at else {
+                    return std::future::pending().await;
+                };
+                let left = Duration::try_from(end - OffsetDateTime::now_utc());
+                match left {
+                    Ok(left) if !left.is_zero() => {
+                        // The clock may be set meanwhile.
+                        tokio::time::sleep(left.min(timing::EXPIRY_LOOK)).await;
+                    }
+                    _ => return,
+                }
+            }
+        };
+        tokio::select! {
+            _ = revoked.wait_for(|revoked| *revoked) => {}
+            () = expired => {}
+        }
     }
 
     pub(crate) fn caller(&self) -> Caller {
@@ -374,6 +402,8 @@ impl KeyStore {
         record.revoked = true;
         self.records.save_key(&record).await?;
         self.show(entry.hash, record, KeyUsage::new());
+        // What it had begun ends.
+        entry.revoked.send_replace(true);
         Ok(())
     }
 

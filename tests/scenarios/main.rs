@@ -32,6 +32,7 @@ mod terms;
 mod trouble;
 mod waiting;
 mod volume;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -79,6 +80,10 @@ fn stories() -> Vec<Story> {
         calm!(apps::nothing_listens),
         calm!(streams::websocket_echoes),
         calm!(streams::events_arrive_one_by_one),
+        calm!(watching::changes_are_told_and_gone_on_with),
+        calm!(watching::a_watch_sleeps_and_wakes),
+        calm!(watching::who_reads_slowly_hears_of_it).everyday(&[Runtime::Runc]),
+        calm!(watching::a_job_is_followed),
         own!(streams::bodies_pass_through),
         own!(streams::a_gib_passes_through).soak(),
         own!(durable::files_outlive_everything),

@@ -8,6 +8,7 @@ mod walk;
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use init_protocol::{RefusalKind, Write};
 use rustix::fd::OwnedFd;
@@ -15,6 +16,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::refusal::Refusal;
+use crate::watch::{Way, Writes};
 use walk::{Last, Parents, Place};
 
 pub use walk::Recent;
@@ -30,12 +32,13 @@ const SETTABLE: u32 = 0o777;
 pub struct Files {
     root: PathBuf,
     umask: Mode,
+    writes: Rc<Writes>,
     written: Cell<u64>,
     temporary: Cell<u64>,
 }
 
 impl Files {
-    pub fn new(root: PathBuf) -> Self {
+    pub fn new(root: PathBuf, writes: Rc<Writes>) -> Self {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
         // Only a change tells what it is.
         let umask = rustix::process::umask(Mode::empty());
@@ -43,6 +46,7 @@ impl Files {
         Self {
             root,
             umask,
+            writes,
             written: Cell::new(0),
             // Not what an earlier init of this volume counted from.
             temporary: Cell::new(now.tv_nsec as u64 ^ ((now.tv_sec as u64) << 30)),
@@ -107,13 +111,16 @@ impl Files {
             place,
             masked: mode.intersects(self.umask).then_some(mode),
             exclusive: call.exclusive,
+            replaces: there.is_some(),
         })
     }
 
     /// Puts the draft under its name.
-    pub fn commit(&self, draft: Draft) -> Result<u64, Refusal> {
-        draft.commit()?;
-        Ok(self.next_write())
+    pub fn commit(&self, mut draft: Draft) -> Result<u64, Refusal> {
+        let way = draft.commit()?;
+        let id = self.next_write();
+        self.writes.note(|| draft.place.path(), way, id);
+        Ok(id)
     }
 
     pub fn mkdir(&self, path: &str, parents: bool, mode: Option<u32>) -> Result<u64, Refusal> {
@@ -133,7 +140,9 @@ impl Files {
         match rustix::fs::mkdirat(&*place.dir, &place.name, Mode::RWXU) {
             Ok(()) => {
                 rustix::fs::chmodat(&*place.dir, &place.name, mode, AtFlags::empty())?;
-                Ok(self.next_write())
+                let id = self.next_write();
+                self.writes.note(|| place.path(), Way::Made, id);
+                Ok(id)
             }
             Err(Errno::EXIST) if parents => {
                 let stat = rustix::fs::statat(&*place.dir, &place.name, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -157,16 +166,17 @@ impl Files {
         }
         let place = walk::resolve(&self.root, path, Parents::Make, Last::Keep)?;
         let (dir, name) = (&*place.dir, &place.name);
-        match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let way = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
                 return Err(Refusal::new(
                     RefusalKind::IsDirectory,
                     "a directory is there",
                 ));
             }
-            Ok(_) | Err(Errno::NOENT) => {}
+            Ok(_) => Way::Replaced,
+            Err(Errno::NOENT) => Way::Named,
             Err(errno) => return Err(errno.into()),
-        }
+        };
         for _ in 0..NAMES {
             let temporary = self.temporary_name();
             match rustix::fs::symlinkat(target, dir, &temporary) {
@@ -179,7 +189,9 @@ impl Files {
                 let _ = rustix::fs::unlinkat(dir, &temporary, AtFlags::empty());
                 return Err(errno.into());
             }
-            return Ok(self.next_write());
+            let id = self.next_write();
+            self.writes.note(|| place.path(), way, id);
+            return Ok(id);
         }
         Err(Refusal::new(RefusalKind::Other, "no free temporary name"))
     }
@@ -226,6 +238,8 @@ pub struct Draft {
     /// The mode to set, if the umask took something off it.
     masked: Option<Mode>,
     exclusive: bool,
+    /// A file was there when it was begun.
+    replaces: bool,
 }
 
 impl Draft {
@@ -240,12 +254,16 @@ impl Draft {
         Ok(())
     }
 
-    fn commit(mut self) -> Result<(), Refusal> {
+    fn commit(&mut self) -> Result<Way, Refusal> {
         if let Some(mode) = self.masked {
             rustix::fs::fchmod(&self.file, mode)?;
         }
+        let way = match self.replaces {
+            true => Way::Replaced,
+            false => Way::Named,
+        };
         let Some(temporary) = &self.temporary else {
-            return Ok(());
+            return Ok(way);
         };
         let (dir, name) = (&*self.place.dir, &self.place.name);
         if self.exclusive {
@@ -255,7 +273,7 @@ impl Draft {
                 // and the temporary name goes with the draft.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
                     rustix::fs::linkat(dir, temporary, dir, name, AtFlags::empty())?;
-                    return Ok(());
+                    return Ok(Way::Made);
                 }
                 renamed => renamed?,
             }
@@ -263,7 +281,7 @@ impl Draft {
             rustix::fs::renameat(dir, temporary, dir, name)?;
         }
         self.temporary = None;
-        Ok(())
+        Ok(way)
     }
 }
 

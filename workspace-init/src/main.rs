@@ -1,5 +1,5 @@
 //! PID 1 of every container: reaps, runs shell lines and keeps their output bounded, writes
-//! files, and tells of processes and listening ports. One thread, no name service, nothing that
+//! files, tells of changes of them, of processes and of listening ports. One thread, no name service, nothing that
 //! a checkpoint could not keep.
 //!
 //! It waits by `poll`, not `epoll` (`make init` sets mio's cfg for that): gVisor can save an epoll
@@ -23,6 +23,7 @@ mod processes;
 mod refusal;
 mod server;
 mod timing;
+mod watch;
 
 use std::convert::Infallible;
 use std::io::Write as _;

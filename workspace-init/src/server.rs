@@ -4,6 +4,7 @@
 //! for a job's end, which the node asked to wait for).
 
 mod calls;
+mod follow;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use crate::files::Files;
 use crate::jobs::Jobs;
 use crate::refusal::Refusal;
 use crate::timing;
+use crate::watch::Writes;
+pub use calls::{Exchange, bounded};
 
 /// A call's connection.
 pub type Connection = BufReader<TcpStream>;
@@ -33,6 +36,8 @@ const MAX_CALLS: usize = 256;
 const MAX_FORWARDS: usize = 512;
 /// Outputs copied out at once: up to 2 MiB each.
 const MAX_OUTPUTS: usize = 4;
+/// Jobs followed at once.
+const MAX_FOLLOWERS: usize = 64;
 /// Longest first frame.
 const MAX_HELLO: usize = 1024;
 /// Bytes read ahead of a frame.
@@ -44,14 +49,17 @@ pub struct Server {
     listener: TcpListener,
     jobs: Rc<Jobs>,
     files: Files,
+    writes: Rc<Writes>,
     strangers: Arc<Semaphore>,
     calls: Semaphore,
     forwards: Semaphore,
     outputs: Semaphore,
+    watches: Semaphore,
+    followers: Semaphore,
 }
 
 /// Why a call ends early.
-enum Fault {
+pub enum Fault {
     /// The node is told.
     Refused(Refusal),
     /// Nobody is there to be told.
@@ -79,15 +87,19 @@ impl From<CodecError> for Fault {
 
 impl Server {
     pub async fn bind(config: Rc<Config>, jobs: Rc<Jobs>) -> std::io::Result<Rc<Self>> {
+        let writes = Rc::new(Writes::default());
         Ok(Rc::new(Self {
             listener: TcpListener::bind(config.listen).await?,
-            files: Files::new(config.workspace.clone()),
+            files: Files::new(config.workspace.clone(), Rc::clone(&writes)),
             config,
             jobs,
+            writes,
             strangers: Arc::new(Semaphore::new(MAX_STRANGERS)),
             calls: Semaphore::new(MAX_CALLS),
             forwards: Semaphore::new(MAX_FORWARDS),
             outputs: Semaphore::new(MAX_OUTPUTS),
+            watches: Semaphore::new(init_protocol::MAX_WATCHES),
+            followers: Semaphore::new(MAX_FOLLOWERS),
         }))
     }
 
@@ -162,10 +174,11 @@ impl Server {
         call: Call,
         buffer: &mut Vec<u8>,
     ) -> Result<(), Fault> {
-        let kind = if matches!(call, Call::Forward { .. }) {
-            &self.forwards
-        } else {
-            &self.calls
+        let kind = match call {
+            Call::Forward { .. } => &self.forwards,
+            Call::Watch => &self.watches,
+            Call::Follow { .. } => &self.followers,
+            _ => &self.calls,
         };
         let _slot = kind
             .try_acquire()

@@ -22,6 +22,10 @@ pub const KILLED: Duration = Duration::from_secs(2);
 pub const JOB_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Removing a directory tree gives up after this.
 pub const REMOVE: Duration = Duration::from_secs(60);
+/// After the first of several changes of files the others are waited for.
+pub const COALESCE: Duration = Duration::from_millis(10);
+/// Between two looks for more output of a job that prints all the time.
+pub const FOLLOW: Duration = Duration::from_millis(5);
 /// Silence of a peer before the kernel asks whether it is still there.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Steps of [`awake`].

@@ -205,6 +205,9 @@ pub enum FilesCommand {
         /// Relative to /workspace
         #[arg(default_value = "/")]
         path: String,
+        /// Only paths like this: '*.py', 'src/**', '!**/*.log'; repeatable
+        #[arg(long, value_name = "PATTERN")]
+        pattern: Vec<String>,
     },
     /// Make one directory like another: `DIR NAME:PATH` sends, `NAME:PATH DIR` fetches
     Sync {

@@ -104,7 +104,7 @@ async fn follow(session: &Session, reader: &mut Reader) -> Result<Value, Failure
 }
 
 /// The pause after one in vain.
-pub(super) fn longer(pause: Duration) -> Duration {
+fn longer(pause: Duration) -> Duration {
     (pause * 3 / 2).min(timing::FOLLOW_MAX)
 }
 

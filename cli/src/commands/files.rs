@@ -39,7 +39,11 @@ pub async fn run(session: &Session, command: &FilesCommand) -> Outcome {
         FilesCommand::Unpack { file, target, keep } => {
             archive::up(session, file, target, *keep).await?;
         }
-        FilesCommand::Watch { name, path } => watch::run(session, name, path).await?,
+        FilesCommand::Watch {
+            name,
+            path,
+            pattern,
+        } => watch::run(session, name, path, pattern).await?,
         FilesCommand::Sync {
             source,
             target,

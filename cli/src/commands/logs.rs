@@ -8,11 +8,13 @@ use fleet::timing;
 use serde_json::{Value, json};
 
 use super::Outcome;
-use super::exec::longer;
 use crate::args::LogsArgs;
-use crate::client::encode;
+use crate::client::{ClientError, Event, encode};
 use crate::session::{Failure, Session};
 use crate::show::{ago, field, plain, state, table};
+
+/// Attempts in a row to come back after the connection broke.
+const ATTEMPTS: u32 = 5;
 
 /// Runs the command.
 pub async fn run(session: &Session, args: &LogsArgs) -> Outcome {
@@ -33,24 +35,56 @@ pub async fn run(session: &Session, args: &LogsArgs) -> Outcome {
         session.document(&session.get(&path).await?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut pause = timing::FOLLOW;
+    if args.follow {
+        follow(session, &args.name, &job).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     loop {
         let part = reader.next(session).await?;
-        match session.json {
-            // One document a line, for scripts that read as it comes.
-            true if !part.is_empty() => writeln!(io::stdout(), "{}", part.document())?,
-            true => {}
-            false => print(&part)?,
-        }
-        if part.is_empty() && (part.ended || !args.follow) {
+        print(&part)?;
+        if part.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
-        if part.is_empty() {
-            pause = longer(pause);
-            tokio::time::sleep(pause).await;
-        } else {
-            pause = timing::FOLLOW;
+    }
+}
+
+/// Until it ends. A connection that breaks is made again where it broke.
+async fn follow(session: &Session, name: &str, job: &str) -> Result<(), Failure> {
+    let (name, job) = (encode(name), encode(job));
+    let path = format!("/api/v1/sdk/terminal/jobs/{job}/follow?project_id={name}&encoding=base64");
+    let mut last: Option<String> = None;
+    let mut failures = 0;
+    loop {
+        let broken = match session.client.events(&path, last.as_deref()).await {
+            Ok(mut events) => loop {
+                match events.next().await {
+                    Ok(Some(event)) => {
+                        failures = 0;
+                        let part = Part::of(&event)?;
+                        match session.json {
+                            // One document a line, for scripts that read as it comes.
+                            true => writeln!(io::stdout(), "{}", part.document())?,
+                            false => print(&part)?,
+                        }
+                        if part.ended {
+                            return Ok(());
+                        }
+                        last = event.id.or(last);
+                    }
+                    Ok(None) => break ClientError::Broken("the stream ended".to_owned()),
+                    Err(error) => break error,
+                }
+            },
+            Err(error) if last.is_none() || matches!(error, ClientError::Refused { .. }) => {
+                return Err(error.into());
+            }
+            Err(error) => error,
+        };
+        failures += 1;
+        if failures == ATTEMPTS {
+            return Err(broken.into());
         }
+        tokio::time::sleep(timing::REMOTE_LOOK * failures).await;
     }
 }
 
@@ -161,6 +195,38 @@ impl Reader {
 }
 
 impl Part {
+    /// What an event of a followed job says.
+    fn of(event: &Event) -> Result<Self, Failure> {
+        let data = &event.data;
+        let mut part = Self {
+            status: "running".to_owned(),
+            ..Self::default()
+        };
+        match event.name.as_str() {
+            "output" => {
+                let encoded = data["base64"].as_str().ok_or(Failure::Answer("output"))?;
+                let decoded = BASE64.decode(encoded.as_bytes());
+                let bytes = decoded.map_err(|_| Failure::Answer("output"))?;
+                match field(data, "stream") {
+                    "stderr" => part.stderr = bytes,
+                    _ => part.stdout = bytes,
+                }
+            }
+            "skipped" => {
+                let count = |name: &str| data[name].as_u64().unwrap_or_default();
+                part.skipped = count("stdout_bytes").saturating_add(count("stderr_bytes"));
+            }
+            "ended" => {
+                part.ended = true;
+                part.status = field(data, "status").to_owned();
+                part.exit_code = data["exit_code"].as_i64();
+            }
+            "gone" => return Err(Failure::Other(plain(field(data, "detail")))),
+            _ => {}
+        }
+        Ok(part)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.stdout.is_empty() && self.stderr.is_empty()
     }

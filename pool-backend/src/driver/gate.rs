@@ -38,6 +38,7 @@ pub(crate) struct Gate {
     count: Mutex<Count>,
     bell: Notify,
     outside: Mutex<Option<u32>>,
+    tails: tokio::sync::watch::Sender<u32>,
 }
 
 /// What becomes of connections in sleep.
@@ -124,6 +125,7 @@ impl Gate {
             count: Mutex::default(),
             bell: Notify::new(),
             outside: Mutex::default(),
+            tails: tokio::sync::watch::Sender::default(),
         })
     }
 
@@ -192,6 +194,25 @@ impl Gate {
         }
         count.passage = Passage::Closed;
         true
+    }
+
+    /// For who listens to init and does not use the workspace: through an open gate. It has to be
+    /// given back as soon as the workspace is about to stand still.
+    pub(crate) fn tail(self: &Arc<Self>) -> Option<Tail> {
+        // One lock with `shut`: whoever is counted after that was let in before.
+        let count = self.count.lock();
+        if count.passage != Passage::Open {
+            return None;
+        }
+        self.tails.send_modify(|tails| *tails += 1);
+        drop(count);
+        Some(Tail(Arc::clone(self)))
+    }
+
+    /// Returns when nobody listens any more. Cancel safe.
+    pub(crate) async fn untailed(&self) {
+        // An error: the gate itself is gone.
+        let _ = self.tails.subscribe().wait_for(|tails| *tails == 0).await;
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -294,6 +315,16 @@ impl Drop for Pass {
         let mut count = self.gate.count.lock();
         let visits = count.of(self.visit());
         *visits = visits.saturating_sub(1);
+    }
+}
+
+/// See [`Gate::tail`].
+pub(crate) struct Tail(Arc<Gate>);
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        let less = |tails: &mut u32| *tails = tails.saturating_sub(1);
+        self.0.tails.send_modify(less);
     }
 }
 

@@ -23,6 +23,7 @@ use super::Amendment;
 use super::activity::Activity;
 use super::gate::{Gate, Pass, PreviewPort, Refused};
 use crate::error::{Error, ErrorKind};
+use crate::watches::Hub;
 
 /// Orders that may wait; more are refused.
 pub(crate) const MAILBOX: usize = 64;
@@ -113,6 +114,8 @@ pub(crate) struct Handle {
     /// When its container started: for people, and by the clock that nobody sets.
     started: Mutex<Option<(OffsetDateTime, Instant)>>,
     showing: ArcSwap<Showing>,
+    /// Who watches its files.
+    pub(crate) hub: Arc<Hub>,
 }
 
 /// How a visitor fared.
@@ -147,6 +150,7 @@ impl Handle {
             wanted_by: Mutex::default(),
             started: Mutex::new(started),
             showing: ArcSwap::default(),
+            hub: Arc::default(),
         };
         (Arc::new(handle), orders)
     }

@@ -1,7 +1,8 @@
 //! Putting a workspace to sleep, in two steps, and taking that back.
 //!
 //! ```text
-//! freeze      gate shut (if no request is inside) → connections that would be lost ended → pause
+//! freeze      gate shut (if no request is inside) → watches of files let go
+//!             → connections that would be lost ended → pause
 //! hibernate   freeze → packets held → checkpoint → volume on disk → snapshot complete
 //!             → gate closed (if nobody knocked) → record → directory → link and netns → kill
 //! ```
@@ -17,6 +18,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fleet::lifecycle::{Event, State};
+use fleet::timing;
+use tokio::time::timeout;
 
 use super::Driver;
 use super::gate::Gate;
@@ -57,6 +60,14 @@ impl Driver {
 
     async fn pause(&mut self, gate: &Arc<Gate>) -> Result<(), Error> {
         self.advance(Event::Freeze, gate).await?;
+        // They were told by that. Whoever does not let go in time is cut off.
+        let parting = timeout(timing::WATCH_PARTING, gate.untailed());
+        tokio::select! {
+            parted = parting => if parted.is_err() {
+                tracing::warn!(workspace = %self.handle.id(), "somebody still listens to its init");
+            },
+            () = gate.knocked() => {}
+        }
         self.part(gate).await;
         self.reach(Point::FreezeShut).await?;
         let id = self.engine.launcher.id_of(&self.record);

@@ -140,6 +140,18 @@ impl Exchange {
         let _ = self.stream.get_ref().set_zero_linger();
     }
 
+    /// To read and write at the same time.
+    pub(super) fn halves(
+        &mut self,
+    ) -> (
+        impl AsyncRead + Unpin + Send,
+        impl tokio::io::AsyncWrite + Unpin + Send,
+        &mut Vec<u8>,
+    ) {
+        let (reading, writing) = tokio::io::split(&mut self.stream);
+        (reading, writing, &mut self.buffer)
+    }
+
     /// The connection as it is.
     pub(super) fn into_stream(self) -> TcpStream {
         self.stream.into_inner()
@@ -150,7 +162,13 @@ async fn read_reply<R>(reader: &mut R, buffer: &mut Vec<u8>) -> Result<Option<Re
 where
     R: AsyncRead + Unpin,
 {
-    match read_frame(reader, buffer).await? {
+    let kind = read_frame(reader, buffer).await?;
+    decode(kind, buffer)
+}
+
+/// A reply; none for the end of a list. A refusal is an error.
+pub(super) fn decode(kind: FrameKind, buffer: &[u8]) -> Result<Option<Reply>, InitError> {
+    match kind {
         FrameKind::Reply => {}
         FrameKind::End => return Ok(None),
         _ => return Err(InitError::Protocol("a frame out of place")),

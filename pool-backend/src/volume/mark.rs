@@ -28,12 +28,13 @@ pub struct Mark {
     clock_ms: i64,
 }
 
-/// Takes a mark in a directory of the volume's file system. Blocking, short.
+/// Takes a mark in a directory of the volume's file system. Blocking, short. Whoever takes one at
+/// the same time uses another `name`.
 ///
 /// # Errors
 /// What the file system said.
-pub fn take(directory: &Path) -> io::Result<Mark> {
-    let path = directory.join(".mark");
+pub fn take(directory: &Path, name: &str) -> io::Result<Mark> {
+    let path = directory.join(name);
     let taken = File::create(&path).and_then(|file| file.metadata());
     let removed = std::fs::remove_file(&path);
     let about = taken?;
@@ -49,11 +50,10 @@ pub fn take(directory: &Path) -> io::Result<Mark> {
 /// costs a walk, at most `timing::VOLUME_LOOK`.
 pub fn is_unchanged(top: &Path, mark: &Mark) -> bool {
     let since = Instant::now();
-    let Ok(clock) = clock_ms() else { return false };
-    if (clock - mark.clock_ms).abs() > CLOCK_SET_MS {
+    if !mark.is_comparable() {
         return false;
     }
-    let before = |seconds: i64, nanos: i64| (seconds, nanos) < (mark.seconds, mark.nanos);
+    let before = |seconds: i64, nanos: i64| mark.is_after(seconds, nanos);
     let own = std::fs::symlink_metadata(top);
     if !own.is_ok_and(|own| before(own.ctime(), own.ctime_nsec())) {
         return false;
@@ -63,6 +63,18 @@ pub fn is_unchanged(top: &Path, mark: &Mark) -> bool {
         before(stat.st_ctime, nanos) && since.elapsed() < timing::VOLUME_LOOK
     });
     all.unwrap_or(false)
+}
+
+impl Mark {
+    /// Nobody has set the clock since.
+    pub fn is_comparable(&self) -> bool {
+        clock_ms().is_ok_and(|clock| (clock - self.clock_ms).abs() <= CLOCK_SET_MS)
+    }
+
+    /// Whether that moment was before it for sure.
+    pub fn is_after(&self, seconds: i64, nanos: i64) -> bool {
+        (seconds, nanos) < (self.seconds, self.nanos)
+    }
 }
 
 /// Changes only when somebody sets the clock.
@@ -82,7 +94,7 @@ mod tests {
     /// The file system's clock has gone on.
     fn later(directory: &Path, than: &Mark) -> Mark {
         loop {
-            let now = take(directory).unwrap();
+            let now = take(directory, ".mark").unwrap();
             if (now.seconds, now.nanos) > (than.seconds, than.nanos) {
                 return now;
             }
@@ -97,7 +109,7 @@ mod tests {
         std::fs::create_dir_all(&deep).unwrap();
         std::fs::write(deep.join("file"), "content").unwrap();
         std::fs::write(top.join("doomed"), "content").unwrap();
-        let begin = take(home.path()).unwrap();
+        let begin = take(home.path(), ".mark").unwrap();
         let changes: [&dyn Fn() -> io::Result<()>; 5] = [
             &|| std::fs::write(deep.join("file"), "changed"),
             &|| std::fs::write(top.join("new"), ""),
@@ -122,7 +134,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let top = home.path().join("data");
         std::fs::create_dir(&top).unwrap();
-        let mark = take(home.path()).unwrap();
+        let mark = take(home.path(), ".mark").unwrap();
         let mark = later(home.path(), &mark);
         assert!(is_unchanged(&top, &mark));
         let set = Mark {

@@ -120,15 +120,52 @@ pub fn usage(path: &Path) -> io::Result<VolumeUsage> {
 /// # Errors
 /// What the file system said of the top.
 pub fn walk(path: &Path, see: &mut dyn FnMut(&Stat) -> bool) -> io::Result<bool> {
+    walk_named(path, &mut |seen| match see(seen.stat) {
+        true => Next::GoOn,
+        false => Next::Enough,
+    })
+}
+
+/// Something below the top of a walk.
+pub struct Seen<'a> {
+    /// Where it stands.
+    pub directory: &'a OwnedFd,
+    /// Under which name.
+    pub name: &'a CString,
+    /// Where that directory is, relative to the top.
+    pub within: &'a [u8],
+    /// About it.
+    pub stat: &'a Stat,
+}
+
+/// How a walk goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Into it, if it is a directory.
+    GoOn,
+    /// Past it.
+    Pass,
+    /// No further.
+    Enough,
+}
+
+/// [`walk`] with names.
+///
+/// # Errors
+/// As there.
+pub fn walk_named(path: &Path, see: &mut dyn FnMut(Seen<'_>) -> Next) -> io::Result<bool> {
+    let mut within = Vec::new();
     let mut here = fs::open(path, OPEN, Mode::empty())?;
     let mut complete = true;
     let mut levels = vec![Level::default()];
-    if !levels[0].fill(&here, see)? {
+    if !levels[0].fill(&here, &within, see)? {
         return Ok(false);
     }
     while let Some(level) = levels.last_mut() {
         let Some(name) = level.directories.pop() else {
-            levels.pop();
+            if let Some(left) = levels.pop() {
+                within.truncate(left.above);
+            }
             let Some(above) = levels.last() else { break };
             // Up by `..`: an open handle per level would run out. If the directory was moved
             // meanwhile this is not where we came from; what is left is then not shown.
@@ -144,8 +181,15 @@ pub fn walk(path: &Path, see: &mut dyn FnMut(&Stat) -> bool) -> io::Result<bool>
             complete = false;
             continue;
         };
-        let mut level = Level::default();
-        if !level.fill(&below, see)? {
+        let mut level = Level {
+            above: within.len(),
+            ..Level::default()
+        };
+        if !within.is_empty() {
+            within.push(b'/');
+        }
+        within.extend_from_slice(name.as_bytes());
+        if !level.fill(&below, &within, see)? {
             return Ok(false);
         }
         levels.push(level);
@@ -159,6 +203,8 @@ pub fn walk(path: &Path, see: &mut dyn FnMut(&Stat) -> bool) -> io::Result<bool>
 struct Level {
     identity: (u64, u64),
     directories: Vec<CString>,
+    /// Length of the path above it.
+    above: usize,
 }
 
 impl Level {
@@ -166,7 +212,8 @@ impl Level {
     fn fill(
         &mut self,
         directory: &OwnedFd,
-        see: &mut dyn FnMut(&Stat) -> bool,
+        within: &[u8],
+        see: &mut dyn FnMut(Seen<'_>) -> Next,
     ) -> io::Result<bool> {
         let own = fs::fstat(directory)?;
         self.identity = (own.st_dev, own.st_ino);
@@ -174,8 +221,15 @@ impl Level {
             let Ok(stat) = fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW) else {
                 continue;
             };
-            if !see(&stat) {
-                return Ok(false);
+            match see(Seen {
+                directory,
+                name: &name,
+                within,
+                stat: &stat,
+            }) {
+                Next::GoOn => {}
+                Next::Pass => continue,
+                Next::Enough => return Ok(false),
             }
             let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             // Another file system is none of the volume's business.

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 
 use super::path::VolumePath;
 use super::{ByteStream, FileInfo, FileKind, Workspace, WriteOptions};
+use super::{Filter, Position, Watch};
 use crate::error::{Error, ErrorKind};
 use crate::volume_files::OpenFile;
 
@@ -118,7 +119,7 @@ impl Workspace {
     ) -> Result<FileInfo, Error> {
         // The stream is taken by the first call that gets as far as to read it.
         let content = Content::new(content);
-        self.calling_for(WakeCause::Write, |init| {
+        let writing = self.calling_for(WakeCause::Write, |init| {
             let write = init_protocol::Write {
                 path: path.as_str().to_owned(),
                 mode: options.mode.map(|mode| mode & 0o7777),
@@ -127,8 +128,8 @@ impl Workspace {
             };
             let content = content.reader();
             async move { init.write(write, content).await }
-        })
-        .await?;
+        });
+        let write_id = Some(writing.await?);
         let there = self.engine().files.stat(&self.volume(), path).await;
         match there {
             // The app inside took it away already, which is no failure of the write.
@@ -139,8 +140,9 @@ impl Workspace {
                 mode: options.mode.map_or(0o644, |mode| mode & 0o777),
                 created_at: OffsetDateTime::now_utc(),
                 modified_at: OffsetDateTime::now_utc(),
+                write_id,
             }),
-            there => there,
+            there => there.map(|info| FileInfo { write_id, ..info }),
         }
     }
 
@@ -158,12 +160,13 @@ impl Workspace {
         let path = VolumePath::parse_below_root(path)?;
         self.budget().await?;
         let mode = mode.map(|mode| mode & 0o7777);
-        self.calling_for(WakeCause::Write, |init| {
+        let making = self.calling_for(WakeCause::Write, |init| {
             let path = path.as_str().to_owned();
             async move { init.mkdir(&path, parents, mode).await }
-        })
-        .await?;
-        self.engine().files.stat(&self.volume(), &path).await
+        });
+        let write_id = Some(making.await?);
+        let there = self.engine().files.stat(&self.volume(), &path).await;
+        there.map(|info| FileInfo { write_id, ..info })
     }
 
     /// Removes a file, or a directory with all in it; of a symlink the link.
@@ -179,6 +182,18 @@ impl Workspace {
             async move { init.remove(&path).await }
         })
         .await
+    }
+
+    /// Tells of changes of its files that `filter` lets through. It wakes nobody and keeps nobody
+    /// awake, and goes on when the workspace has slept. `after`: what came since then is told
+    /// first, if that is still known. Returns once every change from now on is told.
+    ///
+    /// # Errors
+    /// `TooMany`; `Conflict` for a container that was started by an earlier version.
+    pub async fn watch(&self, filter: Filter, after: Option<Position>) -> Result<Watch, Error> {
+        let hub = &self.handle.hub;
+        hub.watch(self.node.engine(), &self.handle, filter, after)
+            .await
     }
 
     pub(super) fn volume(&self) -> PathBuf {

@@ -145,7 +145,7 @@ pub(super) fn checked(command: Command, timeout: Option<Duration>) -> Result<Run
 }
 
 /// The client has checked what init says.
-fn job(state: JobState, output: Option<JobOutput>) -> Job {
+pub(super) fn job(state: JobState, output: Option<JobOutput>) -> Job {
     let output = output.unwrap_or_default();
     Job {
         // Checked too: it is the one that we asked for.
@@ -166,6 +166,6 @@ fn moment(millis: u64) -> OffsetDateTime {
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-fn no_such_job() -> Error {
+pub(super) fn no_such_job() -> Error {
     Error::new(ErrorKind::NotFound, "no such job")
 }

@@ -128,6 +128,8 @@ pub struct FileInfo {
     pub mode: u32,
     pub created_at: OffsetDateTime,
     pub modified_at: OffsetDateTime,
+    /// Of the write that made it so, when this is its answer; a watch names it.
+    pub write_id: Option<u64>,
 }
 
 /// A file's type; sockets, FIFOs and devices are listed as `Other` and never opened.

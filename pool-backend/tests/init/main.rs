@@ -13,4 +13,5 @@ mod hostile;
 mod jobs;
 mod measure;
 mod network;
+mod watch;
 mod world;

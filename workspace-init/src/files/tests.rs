@@ -12,7 +12,7 @@ impl Volume {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("workspace")).unwrap();
-        let files = Files::new(dir.path().join("workspace"));
+        let files = Files::new(dir.path().join("workspace"), Rc::default());
         Self { dir, files }
     }
 

@@ -32,19 +32,44 @@ pub struct Place {
     pub there: Option<Option<RawMode>>,
     /// No link was on the way.
     is_plain: bool,
+    /// Names from the root to `dir`.
+    walked: Vec<OsString>,
+}
+
+impl Place {
+    /// Relative to the root, as text.
+    pub fn path(&self) -> String {
+        let mut path = self.walked.join(OsStr::new("/"));
+        if !path.is_empty() {
+            path.push("/");
+        }
+        path.push(&self.name);
+        path.to_string_lossy().into_owned()
+    }
 }
 
 /// The directory of the last path, for many in a row: most are in the same one, and on gVisor each
 /// component on the way is a call out of the sandbox. It was beneath the workspace when it was
 /// walked to, and cannot have left it: nothing else is on its file system.
 #[derive(Default)]
-pub struct Recent(Option<(String, Rc<OwnedFd>)>);
+pub struct Recent(Option<Known>);
+
+struct Known {
+    /// As the path of a call has it.
+    parent: String,
+    dir: Rc<OwnedFd>,
+    walked: Vec<OsString>,
+}
 
 impl Recent {
     /// [`resolve`] with missing parents made and a link at the end followed.
     pub fn resolve(&mut self, root: &Path, path: &str) -> Result<Place, Refusal> {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-        if let Some((known, dir)) = &self.0
+        if let Some(Known {
+            parent: known,
+            dir,
+            walked,
+        }) = &self.0
             && known == parent
             && !matches!(name, "" | "." | "..")
         {
@@ -60,13 +85,16 @@ impl Recent {
                     name: name.into(),
                     there: Some(there),
                     is_plain: true,
+                    walked: walked.clone(),
                 });
             }
         }
         let place = resolve(root, path, Parents::Make, Last::Follow)?;
-        self.0 = place
-            .is_plain
-            .then(|| (parent.to_owned(), Rc::clone(&place.dir)));
+        self.0 = place.is_plain.then(|| Known {
+            parent: parent.to_owned(),
+            dir: Rc::clone(&place.dir),
+            walked: place.walked.clone(),
+        });
         Ok(place)
     }
 
@@ -106,6 +134,7 @@ pub fn resolve(root: &Path, path: &str, parents: Parents, last: Last) -> Result<
                 name,
                 there: None,
                 is_plain: walk.links == 0,
+                walked: walk.walked,
             });
         }
     }

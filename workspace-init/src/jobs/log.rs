@@ -29,6 +29,14 @@ pub struct Kept {
     pub parts: [Vec<u8>; 2],
 }
 
+/// A part of what was printed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Since {
+    pub bytes: Vec<u8>,
+    /// Bytes before it that are not kept.
+    pub skipped: u64,
+}
+
 /// See the module.
 pub struct Log {
     usage: Rc<Usage>,
@@ -91,6 +99,20 @@ impl Log {
         }
     }
 
+    /// What follows the first `from` bytes, at most `max` of it; from files it is read anew each
+    /// time.
+    pub fn since(&self, from: u64, max: usize) -> Since {
+        if from >= self.total {
+            return Since::default();
+        }
+        if let Some(memory) = &self.memory {
+            let (first, second) = memory.tail.as_slices();
+            return cut(self.total, [&memory.head, first, second], from, max);
+        }
+        let Kept { parts, .. } = self.kept();
+        cut(self.total, [&parts[0], &parts[1], &[]], from, max)
+    }
+
     pub fn kept(&self) -> Kept {
         let parts = match (&self.memory, &self.files) {
             (Some(memory), _) => {
@@ -109,6 +131,28 @@ impl Log {
             parts,
         }
     }
+}
+
+/// Of a head, and a tail in two pieces that ends at `total`.
+fn cut(total: u64, [head, first, second]: [&[u8]; 3], from: u64, max: usize) -> Since {
+    let after = |piece: &[u8], begins: u64| {
+        let skip = usize::try_from(from.saturating_sub(begins)).unwrap_or(usize::MAX);
+        piece.get(skip..).unwrap_or_default().to_vec()
+    };
+    let head_ends = head.len() as u64;
+    if from < head_ends {
+        let mut bytes = after(head, 0);
+        bytes.truncate(max);
+        return Since { bytes, skipped: 0 };
+    }
+    let tail_begins = total - (first.len() + second.len()) as u64;
+    let skipped = tail_begins.saturating_sub(from);
+    let mut bytes = after(first, tail_begins);
+    if bytes.len() < max {
+        bytes.extend(after(second, tail_begins + first.len() as u64));
+    }
+    bytes.truncate(max);
+    Since { bytes, skipped }
 }
 
 impl Drop for Log {

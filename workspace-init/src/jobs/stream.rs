@@ -8,8 +8,9 @@ use std::rc::Rc;
 use rustix::fd::OwnedFd;
 use rustix::pipe::PipeFlags;
 use tokio::net::unix::pipe::Receiver;
+use tokio::sync::Notify;
 
-use super::log::{Kept, Log};
+use super::log::{Kept, Log, Since};
 
 /// Bytes read at once.
 pub const CHUNK: usize = 64 * 1024;
@@ -25,6 +26,7 @@ pub struct Stream {
     log: RefCell<Log>,
     /// No longer asked for: read and dropped.
     forgotten: Cell<bool>,
+    grown: Notify,
 }
 
 impl Stream {
@@ -35,6 +37,7 @@ impl Stream {
             pipe: RefCell::new(Some(Rc::new(Receiver::from_owned_fd(ours)?))),
             log: RefCell::new(log),
             forgotten: Cell::new(false),
+            grown: Notify::new(),
         };
         Ok((Rc::new(stream), theirs))
     }
@@ -45,6 +48,16 @@ impl Stream {
 
     pub fn kept(&self) -> Kept {
         self.log.borrow().kept()
+    }
+
+    /// What was printed after the first `from` bytes, at most `max` of it.
+    pub fn since(&self, from: u64, max: usize) -> Since {
+        self.log.borrow().since(from, max)
+    }
+
+    /// Something was printed, or nothing more will be.
+    pub fn grown(&self) -> &Notify {
+        &self.grown
     }
 
     pub fn log(&self) -> std::cell::RefMut<'_, Log> {
@@ -112,6 +125,7 @@ impl Stream {
         let bytes = from(&mut scratch)?;
         if !self.forgotten.get() {
             self.log.borrow_mut().append(&scratch[..bytes]);
+            self.grown.notify_waiters();
         }
         Ok(bytes)
     }

@@ -7,11 +7,11 @@ use init_protocol::codec::{CodecError, read_frame, write_frame, write_json};
 use init_protocol::{Call, FrameKind, MAX_FRAME, Reason, Reply, Run};
 use tokio::io::AsyncReadExt as _;
 
-use super::{Connection, Fault, Server};
+use super::{Connection, Fault, Server, follow};
 use crate::files::{Draft, Recent};
 use crate::jobs::Job;
 use crate::refusal::Refusal;
-use crate::{forward, ports, processes, timing};
+use crate::{forward, ports, processes, timing, watch};
 
 /// Entries of one reply of a list: with the longest commands, all escaped, still one frame.
 const BATCH: usize = MAX_FRAME / (8 * init_protocol::COMMAND_SHOWN);
@@ -48,6 +48,18 @@ impl Exchange<'_> {
             Call::Output { job } => {
                 let job = jobs.get(&job)?;
                 self.output(&job).await
+            }
+            Call::Follow {
+                job,
+                stdout,
+                stderr,
+            } => {
+                let job = jobs.get(&job)?;
+                follow::run(&mut self, &job, [stdout, stderr]).await
+            }
+            Call::Watch => {
+                let server = self.server;
+                watch::run(&mut self, &server.config.workspace, &server.writes).await
             }
             Call::Write(_) | Call::Mkdir { .. } | Call::Link { .. } => {
                 let write_id = self.change(call, None).await?;
@@ -195,18 +207,18 @@ impl Exchange<'_> {
         self.end().await
     }
 
-    async fn reply(&mut self, reply: &Reply) -> Result<(), Fault> {
+    pub async fn reply(&mut self, reply: &Reply) -> Result<(), Fault> {
         let write = write_json(self.connection, FrameKind::Reply, reply, self.buffer);
         bounded(write).await
     }
 
-    async fn end(&mut self) -> Result<(), Fault> {
+    pub async fn end(&mut self) -> Result<(), Fault> {
         bounded(write_frame(self.connection, FrameKind::End, &[])).await
     }
 }
 
 /// A frame's time: a node that is silent for longer is gone.
-async fn bounded<T>(frame: impl Future<Output = Result<T, CodecError>>) -> Result<T, Fault> {
+pub async fn bounded<T>(frame: impl Future<Output = Result<T, CodecError>>) -> Result<T, Fault> {
     match tokio::time::timeout(timing::BODY_SILENCE, frame).await {
         Ok(done) => Ok(done?),
         Err(_) => Err(Fault::Broken),

@@ -1,79 +1,171 @@
-//! `fleeks files watch`: prints what changes. It looks again and again, until the platform tells
-//! by itself.
+//! `fleeks files watch`: prints what changes, as the platform tells it.
 
 use std::io::{self, Write as _};
 
 use fleet::timing;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::plan::Tree;
-use super::sync;
+use crate::client::{ClientError, encode};
 use crate::session::{Failure, Session};
-use crate::show::{faint, plain};
+use crate::show::{faint, field, plain};
+
+/// Attempts in a row to come back after the connection broke.
+const ATTEMPTS: u32 = 5;
 
 /// Runs the command, until Ctrl-C.
-pub async fn run(session: &Session, name: &str, path: &str) -> Result<(), Failure> {
+pub async fn run(
+    session: &Session,
+    name: &str,
+    path: &str,
+    patterns: &[String],
+) -> Result<(), Failure> {
     tokio::select! {
-        looking = look(session, name, path) => looking,
+        told = listen(session, name, path, patterns) => told,
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }
 
-async fn look(session: &Session, name: &str, path: &str) -> Result<(), Failure> {
-    let path = if path == "/" { "" } else { path };
-    let mut before = sync::remote(session, name, path, &[]).await?;
+async fn listen(
+    session: &Session,
+    name: &str,
+    path: &str,
+    patterns: &[String],
+) -> Result<(), Failure> {
+    let query = query(path, patterns);
+    let path = format!("/api/v1/sdk/files/{}/watch{query}", encode(name));
+    let mut last: Option<String> = None;
+    let mut failures = 0;
     loop {
-        tokio::time::sleep(timing::REMOTE_LOOK).await;
-        let now = sync::remote(session, name, path, &[]).await?;
-        for (what, path) in changes(&before, &now) {
-            match session.json {
-                true => writeln!(io::stdout(), "{}", json!({ "event": what, "path": path }))?,
-                false => {
-                    let what = faint(&format!("{what:8}"));
-                    writeln!(anstream::stdout(), "{what}  {}", plain(path))?;
+        let broken = match session.client.events(&path, last.as_deref()).await {
+            Ok(mut events) => loop {
+                match events.next().await {
+                    Ok(Some(event)) => {
+                        failures = 0;
+                        last = event.id.or(last);
+                        match event.name.as_str() {
+                            "change" | "overflow" => show(session, &event.data)?,
+                            "ready" if !session.json => {
+                                writeln!(anstream::stderr(), "{}", faint("watching; Ctrl-C ends"))?;
+                            }
+                            "end" => {
+                                return Err(Failure::Other(
+                                    "the watch ended: the workspace is gone, or its node shuts down"
+                                        .to_owned(),
+                                ));
+                            }
+                            _ => {}
+                        }
+                    }
+                    Ok(None) => break ClientError::Broken("the stream ended".to_owned()),
+                    Err(error) => break error,
                 }
+            },
+            // It never began, or must not go on.
+            Err(error) if last.is_none() || matches!(error, ClientError::Refused { .. }) => {
+                return Err(error.into());
             }
+            Err(error) => error,
+        };
+        failures += 1;
+        if failures == ATTEMPTS {
+            return Err(broken.into());
         }
-        io::stdout().flush()?;
-        before = now;
+        tokio::time::sleep(timing::REMOTE_LOOK * failures).await;
     }
 }
 
-/// In the words of the SDK.
-fn changes<'a>(before: &'a Tree, now: &'a Tree) -> Vec<(&'static str, &'a str)> {
-    let mut changes = Vec::new();
-    for (path, meta) in now {
-        match before.get(path) {
-            None => changes.push(("created", path.as_str())),
-            Some(known) if known != meta => changes.push(("modified", path.as_str())),
-            Some(_) => {}
+/// What is below `path`; with patterns those of them that are.
+fn query(path: &str, patterns: &[String]) -> String {
+    let path = path.trim_start_matches("./").trim_matches('/');
+    let literal: String = path
+        .chars()
+        .flat_map(|letter| match letter {
+            '*' | '?' | '[' | ']' | '{' | '}' | '\\' | '!' => vec!['\\', letter],
+            letter => vec![letter],
+        })
+        .collect();
+    let mut all = Vec::new();
+    if patterns.is_empty() && !literal.is_empty() && literal != "." {
+        all.push(literal.clone());
+        all.push(format!("{literal}/**"));
+    }
+    for pattern in patterns {
+        let (not, pattern) = match pattern.strip_prefix('!') {
+            Some(rest) => ("!", rest),
+            None => ("", pattern.as_str()),
+        };
+        all.push(match literal.is_empty() || literal == "." {
+            true => format!("{not}{pattern}"),
+            false => format!("{not}{literal}/{pattern}"),
+        });
+    }
+    let pairs: Vec<_> = all
+        .iter()
+        .map(|pattern| format!("pattern={}", encode(pattern)))
+        .collect();
+    match pairs.is_empty() {
+        true => String::new(),
+        false => format!("?{}", pairs.join("&")),
+    }
+}
+
+fn show(session: &Session, data: &Value) -> Result<(), Failure> {
+    let mut out = anstream::stdout();
+    if session.json {
+        writeln!(out, "{}", line(data))?;
+    } else {
+        let event = field(data, "event");
+        let what = faint(&format!("{event:8}"));
+        match data["old_path"].as_str() {
+            _ if event == "overflow" => {
+                writeln!(out, "{what}  {}", plain(field(data, "detail")))?;
+            }
+            Some(from) => {
+                writeln!(
+                    out,
+                    "{what}  {} → {}",
+                    plain(from),
+                    plain(field(data, "path"))
+                )?;
+            }
+            None => writeln!(out, "{what}  {}", plain(field(data, "path")))?,
         }
     }
-    let gone = before.keys().filter(|path| !now.contains_key(*path));
-    changes.extend(gone.map(|path| ("deleted", path.as_str())));
-    changes
+    io::stdout().flush()?;
+    Ok(())
+}
+
+/// One document a line.
+fn line(data: &Value) -> Value {
+    match data {
+        Value::Object(_) => data.clone(),
+        _ => json!({}),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::Meta;
     use super::*;
 
     #[test]
-    fn changes_have_the_sdk_s_words() {
-        let meta = |size| Meta {
-            size,
-            changed: 1,
-            mode: 0o644,
-        };
-        let tree = |files: &[(&str, u64)]| -> Tree {
-            let files = files
+    fn a_path_and_patterns_become_patterns() {
+        let owned = |patterns: &[&str]| -> Vec<String> {
+            patterns
                 .iter()
-                .map(|(path, size)| ((*path).to_owned(), meta(*size)));
-            files.collect()
+                .map(|pattern| (*pattern).to_owned())
+                .collect()
         };
-        let (before, now) = (tree(&[("a", 1), ("b", 1)]), tree(&[("b", 2), ("c", 1)]));
-        let expected = [("modified", "b"), ("created", "c"), ("deleted", "a")];
-        assert_eq!(changes(&before, &now), expected);
+        let query = |path, patterns: &[&str]| {
+            let query = super::query(path, &owned(patterns));
+            query.replace("%2A", "*").replace("%2F", "/")
+        };
+        assert_eq!(query("/", &[]), "");
+        assert_eq!(query("src/", &[]), "?pattern=src&pattern=src/**");
+        assert_eq!(query("/", &["*.py"]), "?pattern=*.py");
+        assert_eq!(
+            query("./src", &["**/*.py", "!x/**"]),
+            "?pattern=src/**/*.py&pattern=%21src/x/**"
+        );
+        assert_eq!(query("a*", &[]), "?pattern=a%5C*&pattern=a%5C*/**");
     }
 }
