@@ -46,6 +46,46 @@ pub struct KeyFacts {
     pub rate: Option<Rate>,
 }
 
+/// Whether a key that was good still is: for what goes on for longer than a request.
+#[derive(Clone)]
+pub struct StillGood(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl StillGood {
+    /// Asks `look` each time.
+    pub fn new(look: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(look))
+    }
+
+    /// Neither revoked nor expired.
+    pub fn is_good(&self) -> bool {
+        (self.0)()
+    }
+}
+
+type Judge = dyn Fn(&str) -> Result<(Caller, StillGood), Problem> + Send + Sync;
+
+/// Judges a key that comes after its request's head, in a websocket's first message. The server
+/// puts it into requests without a key that may do so.
+#[derive(Clone)]
+pub struct Gatekeeper(Arc<Judge>);
+
+impl Gatekeeper {
+    /// Asks `judge`.
+    pub fn new(
+        judge: impl Fn(&str) -> Result<(Caller, StillGood), Problem> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(judge))
+    }
+
+    /// Whose key it is.
+    ///
+    /// # Errors
+    /// What the answer to a request with this key would have been.
+    pub fn admit(&self, key: &str) -> Result<(Caller, StillGood), Problem> {
+        (self.0)(key)
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 

@@ -24,6 +24,7 @@ mod stamp;
 mod streams;
 mod templates;
 mod terminal;
+mod terminals;
 mod urls;
 pub mod websocket;
 mod workspaces;
@@ -36,7 +37,7 @@ use http::StatusCode;
 use pool_backend::Workspaces;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use caller::{Caller, Count, Counter, KeyFacts, KeyUsage};
+pub use caller::{Caller, Count, Counter, Gatekeeper, KeyFacts, KeyUsage, StillGood};
 pub use input::JsonBody;
 pub use openapi::described;
 pub use problem::Problem;
@@ -62,6 +63,7 @@ pub fn router(state: ApiState) -> OpenApiRouter {
         .merge(workspaces::routes())
         .merge(files::routes())
         .merge(terminal::routes())
+        .merge(terminals::routes())
         .merge(containers::routes())
         .merge(pools::routes())
         .merge(overview::routes())

@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -37,6 +37,8 @@ pub const MESSAGE_MAX: usize = 64 * 1024;
 const UNREAD_MAX: usize = 512 * 1024;
 /// Websockets of one owner at a time.
 const OWNER_MAX: usize = 512;
+/// Websockets that have not shown a key yet.
+const STRANGERS_MAX: usize = 128;
 
 /// One end of a websocket.
 pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
@@ -47,6 +49,7 @@ pub struct Websockets {
     leaving: watch::Receiver<bool>,
     tasks: TaskTracker,
     owners: Arc<Mutex<HashMap<OwnerId, usize>>>,
+    strangers: Arc<Semaphore>,
 }
 
 /// Says when the server goes.
@@ -86,6 +89,7 @@ impl Websockets {
             leaving,
             tasks: TaskTracker::new(),
             owners: Arc::default(),
+            strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
         }
     }
 
@@ -110,6 +114,18 @@ impl Websockets {
         Ok(Seat {
             owner: owner.clone(),
             owners: Arc::clone(&self.owners),
+        })
+    }
+
+    /// A place for one that has yet to show its key.
+    ///
+    /// # Errors
+    /// 503 when too many do.
+    pub fn stranger(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = Arc::clone(&self.strangers).try_acquire_owned();
+        place.map_err(|_| {
+            let detail = "too many connections wait to show their key";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
         })
     }
 

@@ -15,6 +15,7 @@ mod sleep;
 mod stampede;
 mod templates;
 mod watch;
+mod typing;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::report::{Report, progress};
 use crate::sample::time;
+use crate::typing;
 
 /// One measurement takes no longer.
 const LIMIT: Duration = Duration::from_secs(12);
@@ -32,6 +33,8 @@ pub fn all(runtime: Runtime, report: &mut Report) -> Result<()> {
     calls(&world, report)?;
     progress(runtime, "streams");
     crate::watch::all(&world, report)?;
+    progress(runtime, "terminals");
+    typing::echo(&world, report)?;
     progress(runtime, "previews");
     previews(&world, report)?;
     world.stop()

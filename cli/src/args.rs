@@ -10,8 +10,8 @@ use fleet::id::TemplateName;
 use pool_backend::config::{BadPoolSize, MemoryShare, PoolSize};
 
 pub use remote::{
-    ExecArgs, FilesArgs, FilesCommand, LogsArgs, OneArgs, PreviewArgs, RemoteArgs, WsArgs,
-    WsCommand,
+    ExecArgs, FilesArgs, FilesCommand, LogsArgs, OneArgs, PreviewArgs, RemoteArgs, ShellArgs,
+    WsArgs, WsCommand,
 };
 
 /// From an agent's code to a live HTTPS URL, in seconds, on a machine of your own.
@@ -52,6 +52,9 @@ pub enum Command {
     /// Run a command in a workspace; its output and exit code are ours
     #[command(after_help = EXEC_EXAMPLES)]
     Exec(ExecArgs),
+    /// A terminal in a workspace: an interactive shell, or a command
+    #[command(after_help = SHELL_EXAMPLES)]
+    Shell(ShellArgs),
     /// What a job printed
     Logs(LogsArgs),
     /// Files of a workspace: ls, cat, cp, watch, sync
@@ -85,6 +88,16 @@ Examples:
   fleeks exec demo --detach -- python app.py        then: fleeks logs -f demo
 
 The exit code is the command's; 124 when --timeout ended it, 130 after Ctrl-C, which ends it too.";
+
+const SHELL_EXAMPLES: &str = "\
+Examples:
+  fleeks shell demo
+  fleeks shell demo -- htop
+  fleeks shell demo --list                         terminals that are open
+  fleeks shell demo --attach tty_…                 come back to one, or look over somebody's shoulder
+
+Enter ~ . leaves the terminal open and comes away; ~~ at the start of a line is one ~. A lost
+connection is made again. The exit code is the program's.";
 
 const FILES_EXAMPLES: &str = "\
 Examples:

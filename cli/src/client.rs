@@ -5,6 +5,7 @@
 
 mod connect;
 mod events;
+mod socket;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use serde_json::Value;
 use self::connect::Place;
 pub use self::connect::is_local;
 pub use self::events::{Event, Events};
+pub use self::socket::Socket;
 
 /// Largest JSON answer that is taken.
 const ANSWER_MAX: usize = 64 << 20;

@@ -7,6 +7,7 @@ pub mod exec;
 pub mod files;
 pub mod logs;
 pub mod preview;
+pub mod shell;
 pub mod sleep;
 pub mod workspaces;
 

@@ -130,6 +130,10 @@ minted_id!(
     JobId, "job id", "job_", 16
 );
 minted_id!(
+    /// An interactive terminal in a workspace.
+    TerminalId, "terminal id", "tty_", 16
+);
+minted_id!(
     /// An app that a workspace shows; the API calls it a preview session.
     PreviewId, "session id", "prv_", 16
 );

@@ -53,6 +53,8 @@ pub const DISAGREEMENT: Duration = Duration::from_millis(50);
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Silence of both ends of a websocket before we ask with a ping.
 pub const WEBSOCKET_PING: Duration = Duration::from_secs(30);
+/// A websocket whose key comes in its first message has shown it within this.
+pub const WEBSOCKET_AUTH: Duration = Duration::from_secs(5);
 /// Silence of both ends of a websocket before it is closed.
 pub const WEBSOCKET_SILENCE: Duration = Duration::from_secs(600);
 /// Silence of an app on an event stream that was asked for: it may be asleep for as long.
@@ -96,6 +98,12 @@ pub const INIT_RETRY: Duration = Duration::from_millis(1);
 pub const INIT_RETRY_MAX: Duration = Duration::from_millis(20);
 /// A job without a time-out of its own is waited for this long.
 pub const JOB_LONGEST: Duration = Duration::from_secs(3600);
+/// Between SIGHUP and SIGKILL at a terminal that is closed.
+pub const TERMINAL_GRACE: Duration = Duration::from_secs(2);
+/// Input of a terminal that its program does not read keeps a workspace awake for this long.
+pub const TERMINAL_INPUT: Duration = Duration::from_secs(5);
+/// Before a viewer of a terminal is connected again; grows with each failure.
+pub const TERMINAL_RETRY: Duration = Duration::from_millis(100);
 /// A runtime's command (create, start, kill, delete, state).
 pub const RUNTIME_COMMAND: Duration = Duration::from_secs(20);
 /// The kernel answers a change of its packet filter within this.
@@ -216,6 +224,12 @@ pub const DOWN: Duration = Duration::from_secs(40);
 pub const FOLLOW: Duration = Duration::from_millis(40);
 /// And no later than this, when there was none.
 pub const FOLLOW_MAX: Duration = Duration::from_millis(500);
+/// It connects a lost terminal again after this; doubles up to [`RECONNECT_MAX`] …
+pub const RECONNECT: Duration = Duration::from_millis(200);
+/// … the longest pause …
+pub const RECONNECT_MAX: Duration = Duration::from_secs(3);
+/// … and gives up after this.
+pub const RECONNECT_FOR: Duration = Duration::from_secs(120);
 /// It looks for changes of local files this often.
 pub const LOCAL_LOOK: Duration = Duration::from_millis(500);
 /// And for those of a workspace's.
@@ -298,6 +312,8 @@ const _: () = {
     assert!(shorter(START_BACKOFF, START_BACKOFF_MAX));
     assert!(shorter(IDLE_LOOK, FREEZE_AFTER));
     assert!(shorter(FOLLOW, FOLLOW_MAX));
+    assert!(shorter(RECONNECT, RECONNECT_MAX));
+    assert!(shorter(RECONNECT_MAX, RECONNECT_FOR));
     assert!(shorter(IDLE_LOOK, ACTIVITY_RECORDED));
     assert!(shorter(HIBERNATE_POLL, HIBERNATE_PATIENCE));
     assert!(HIBERNATE_PATIENCE.as_secs() + RUNTIME_COMMAND.as_secs() < API_DEADLINE.as_secs());

@@ -8,6 +8,7 @@
 //!
 //! A frame is a kind byte, a big-endian u32 length, and that many bytes, at most [`MAX_FRAME`];
 //! [`codec`] reads and writes them. Lists come as any number of replies of one kind, then `End`.
+//! [`terminal`] has what is said about terminals.
 //!
 //! Must never happen here: trust. User code shares init's uid; the node checks and bounds every
 //! answer.
@@ -18,6 +19,9 @@ pub mod codec;
 mod watch;
 
 pub use watch::{Change, ChangeKind, HOME, Lost, MAX_CHANGES, MAX_WATCHED, MAX_WATCHES};
+pub mod terminal;
+
+use terminal::{OpenTerminal, TerminalSize, TerminalState};
 
 /// Where init listens in the container. Never routable: the host parser and the door refuse it.
 pub const CONTROL_PORT: u16 = 64_999;
@@ -151,6 +155,37 @@ pub enum Call {
     Connections,
     /// Processes → `Processes`…, `End`.
     Processes,
+    /// Start a program at a terminal of its own → `Terminal`.
+    OpenTerminal(OpenTerminal),
+    /// State of one terminal → `Terminal`.
+    Terminal {
+        /// Its id.
+        terminal: String,
+    },
+    /// All terminals, oldest first → `Terminals`…, `End`.
+    Terminals,
+    /// SIGHUP to all that runs at a terminal, SIGKILL after `grace_ms` → `Terminal`, when its
+    /// program has exited. What is left of it is forgotten.
+    CloseTerminal {
+        /// Its id.
+        terminal: String,
+        /// Between the two signals.
+        grace_ms: u64,
+    },
+    /// See and use a terminal → `Attached`; from there on both talk at once. Init: `Data` frames of
+    /// output, `Gap`, `Taken`; when the program has exited and all of its output was said,
+    /// `Terminal` and `End`. The node: `Data` frames of input, and `Call` frames of [`Self::Resize`].
+    Attach {
+        /// Its id.
+        terminal: String,
+        /// Who attaches, minted by the node: who comes back under the same name is told how much
+        /// of its input arrived.
+        viewer: String,
+        /// Bytes of output that it has seen; none: begin with what is kept.
+        offset: Option<u64>,
+    },
+    /// Only within `Attach`: the terminal's window has this size now. No reply.
+    Resize(TerminalSize),
     /// Connect to 127.0.0.1 (then ::1) at this port → `Connected`, then raw bytes both ways.
     Forward {
         /// The app's.
@@ -272,6 +307,32 @@ pub enum Reply {
     Processes {
         /// By number, at most [`MAX_PROCESSES`] in all.
         processes: Vec<Process>,
+    },
+    /// How the terminal stands.
+    Terminal(TerminalState),
+    /// Some terminals; `End` follows the last of them.
+    Terminals {
+        /// Oldest first.
+        terminals: Vec<TerminalState>,
+    },
+    /// Output follows from here on.
+    Attached {
+        /// How the terminal stands.
+        terminal: TerminalState,
+        /// The number of the first byte that follows: at least what was asked for.
+        offset: u64,
+        /// Bytes of this viewer's input that arrived before.
+        taken: u64,
+    },
+    /// Within `Attach`: this much output is lost to this viewer, who was too slow.
+    Gap {
+        /// How many.
+        bytes: u64,
+    },
+    /// Within `Attach`: this much of the viewer's input has arrived, ever.
+    Taken {
+        /// How many.
+        bytes: u64,
     },
     /// From here on the connection is the app's.
     Connected,

@@ -12,6 +12,7 @@ mod error;
 mod exchange;
 mod output;
 mod told;
+mod terminals;
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ pub use error::InitError;
 use exchange::Exchange;
 pub use output::{Captured, JobOutput, OutputLimits, Since};
 pub use told::{Followed, Offsets, Told};
+pub use terminals::{Attached, Heard, Hearing, Saying};
 
 /// Where a container's init listens, and the token that it knows us by. Cheap to clone; it holds
 /// no connection.

@@ -13,6 +13,7 @@ pub(crate) mod path;
 mod previews;
 mod sharing;
 mod templates;
+mod terminals;
 mod types;
 mod uploads;
 
@@ -44,6 +45,7 @@ pub use life::MAX_EXTENSION;
 pub(crate) use previews::app_of;
 pub use previews::{Preview, PreviewStatus, PreviewWish};
 pub use templates::{Dependencies, ImageInfo, TemplateInfo};
+pub use terminals::{Keyboard, Terminal, TerminalSize, TerminalWish, View, Viewed};
 pub use types::{
     ByteStream, Command, FileInfo, FileKind, Job, Lifecycle, Measured, Page, PoolRoom, PoolStatus,
     SnapshotGlance, Summary, WriteOptions,

@@ -271,6 +271,16 @@ impl KeyStore {
         }
     }
 
+    /// Whether a key that was valid still is.
+    pub(crate) fn is_good(&self, entry: &Entry) -> bool {
+        let index = self.index.read();
+        let now = index.keys.get(&entry.hash);
+        now.is_some_and(|now| {
+            let expired = |end| end <= OffsetDateTime::now_utc();
+            !now.record.revoked && !now.record.expires_at.is_some_and(expired)
+        })
+    }
+
     /// Time on the clock of the keys' limits.
     pub(crate) fn clock(&self) -> Duration {
         self.opened.elapsed()

@@ -39,6 +39,14 @@ pub(crate) fn needed(method: &Method, path: &str, headers: &HeaderMap) -> Option
     Some(if runs { Scope::Exec } else { Scope::Write })
 }
 
+/// Whether the key may come later than the head: in the first message of a terminal's websocket,
+/// where a browser can send no header of its own.
+pub(crate) fn key_may_follow(path: &str, headers: &HeaderMap) -> bool {
+    headers.contains_key(header::UPGRADE)
+        && path.starts_with("/api/v1/sdk/workspaces/")
+        && path.ends_with("/ws")
+}
+
 /// A scope in words.
 pub(crate) fn word(scope: Scope) -> &'static str {
     match scope {

@@ -28,6 +28,7 @@ mod sleep;
 mod stage;
 mod streams;
 mod templates;
+mod terminals;
 mod terms;
 mod trouble;
 mod waiting;
@@ -176,6 +177,12 @@ fn stories() -> Vec<Story> {
         calm!(previews::usage_is_measured),
         own!(sharing::a_link_outlives_sleep_and_restarts),
         calm!(sharing::a_link_expires),
+        calm!(terminals::several_sit_at_one),
+        calm!(terminals::a_shell_outlives_hibernation),
+        calm!(terminals::reconnecting_goes_on),
+        calm!(terminals::a_slow_reader_holds_nobody_up),
+        calm!(terminals::strangers_get_nothing),
+        calm!(terminals::a_person_sits_at_one),
         calm!(terms::scopes_hold),
         calm!(terms::limits_hold),
         calm!(terms::quotas_hold),

@@ -99,7 +99,7 @@ pub fn others_see_nothing(world: &World) -> Result<()> {
     Ok(())
 }
 
-fn new_owner(world: &World, name: &str) -> Result<(String, Api)> {
+pub fn new_owner(world: &World, name: &str) -> Result<(String, Api)> {
     let name = format!("{name}-{:08x}", rand::random::<u32>());
     let made = world
         .api()?

@@ -20,9 +20,10 @@ use init_protocol::{JobState, JobStatus, MAX_JOBS, RefusalKind, Run};
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::refusal::Refusal;
-pub use job::Job;
+pub use job::{Job, check_id, check_words};
 use log::{Log, Usage};
 use stream::Stream;
 
@@ -41,6 +42,8 @@ pub struct Jobs {
     by_id: RefCell<HashMap<String, Rc<Job>>>,
     /// Whose shell was not reaped yet.
     by_pid: RefCell<HashMap<Pid, Rc<Job>>>,
+    /// Who else waits for a child.
+    exits: RefCell<HashMap<Pid, oneshot::Sender<WaitStatus>>>,
     scratch: RefCell<Vec<u8>>,
 }
 
@@ -60,6 +63,7 @@ impl Jobs {
             jobs: RefCell::default(),
             by_id: RefCell::default(),
             by_pid: RefCell::default(),
+            exits: RefCell::default(),
             scratch: RefCell::new(vec![0; stream::CHUNK]),
         });
         let children = signal(SignalKind::child())?;
@@ -104,6 +108,13 @@ impl Jobs {
             });
         }
         Ok(job)
+    }
+
+    /// How a child ends that is no job. Ask before anything else has a turn, lest it was reaped.
+    pub fn exit_of(&self, pid: Pid) -> oneshot::Receiver<WaitStatus> {
+        let (told, exit) = oneshot::channel();
+        self.exits.borrow_mut().insert(pid, told);
+        exit
     }
 
     pub fn get(&self, id: &str) -> Result<Rc<Job>, Refusal> {
@@ -179,6 +190,9 @@ impl Jobs {
                     job.stdout.drain_now(&self.scratch);
                     job.stderr.drain_now(&self.scratch);
                     job.exited(status);
+                } else if let Some(told) = self.exits.borrow_mut().remove(&pid) {
+                    // Nobody may want to know any more.
+                    let _ = told.send(status);
                 }
             }
             self.keep_bounds();

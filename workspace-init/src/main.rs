@@ -1,5 +1,6 @@
-//! PID 1 of every container: reaps, runs shell lines and keeps their output bounded, writes
-//! files, tells of changes of them, of processes and of listening ports. One thread, no name service, nothing that
+//! PID 1 of every container: reaps, runs shell lines and keeps their output bounded, has
+//! terminals, writes files, tells of changes of them, of processes and of listening ports. One
+//! thread, no name service, nothing that
 //! a checkpoint could not keep.
 //!
 //! It waits by `poll`, not `epoll` (`make init` sets mio's cfg for that): gVisor can save an epoll
@@ -22,6 +23,7 @@ mod ports;
 mod processes;
 mod refusal;
 mod server;
+mod terminals;
 mod timing;
 mod watch;
 

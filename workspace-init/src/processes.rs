@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use init_protocol::{COMMAND_SHOWN, MAX_PROCESSES, Process};
+use rustix::process::Pid;
 
 /// Bytes of a user table that are read.
 const MAX_PASSWD: u64 = 64 * 1024;
@@ -12,16 +13,27 @@ const MAX_PASSWD: u64 = 64 * 1024;
 /// By number. Processes that end meanwhile are left out.
 pub fn list() -> Vec<Process> {
     let users = users(&read("/etc/passwd", MAX_PASSWD));
-    let mut pids: Vec<u32> = std::fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect();
+    let mut pids: Vec<u32> = numbers().collect();
     pids.sort_unstable();
     pids.truncate(MAX_PROCESSES);
     pids.into_iter()
         .filter_map(|pid| process(pid, &users))
         .collect()
+}
+
+/// The processes of a session.
+pub fn of_session(session: Pid) -> Vec<Pid> {
+    numbers()
+        .filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
+        .filter(|pid| rustix::process::getsid(Some(*pid)) == Ok(session))
+        .collect()
+}
+
+fn numbers() -> impl Iterator<Item = u32> {
+    std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
 fn process(pid: u32, users: &HashMap<u32, String>) -> Option<Process> {

@@ -1,8 +1,9 @@
 //! The port that the node calls: one connection, one call.
 //!
 //! Must never happen here: a call for someone without the token, or a wait without a bound (but
-//! for a job's end, which the node asked to wait for).
+//! for a job's end and a terminal's output, which the node asked to wait for).
 
+mod attach;
 mod calls;
 mod follow;
 
@@ -21,6 +22,7 @@ use crate::config::Config;
 use crate::files::Files;
 use crate::jobs::Jobs;
 use crate::refusal::Refusal;
+use crate::terminals::Terminals;
 use crate::timing;
 use crate::watch::Writes;
 pub use calls::{Exchange, bounded};
@@ -32,6 +34,8 @@ pub type Connection = BufReader<TcpStream>;
 const MAX_STRANGERS: usize = 64;
 /// Calls at once.
 const MAX_CALLS: usize = 256;
+/// Viewers of terminals at once.
+const MAX_WATCHING: usize = 256;
 /// Forwards at once: each has two file descriptors.
 const MAX_FORWARDS: usize = 512;
 /// Outputs copied out at once: up to 2 MiB each.
@@ -48,11 +52,13 @@ pub struct Server {
     config: Rc<Config>,
     listener: TcpListener,
     jobs: Rc<Jobs>,
+    terminals: Terminals,
     files: Files,
     writes: Rc<Writes>,
     strangers: Arc<Semaphore>,
     calls: Semaphore,
     forwards: Semaphore,
+    watching: Semaphore,
     outputs: Semaphore,
     watches: Semaphore,
     followers: Semaphore,
@@ -92,11 +98,13 @@ impl Server {
             listener: TcpListener::bind(config.listen).await?,
             files: Files::new(config.workspace.clone(), Rc::clone(&writes)),
             config,
+            terminals: Terminals::new(jobs.clone()),
             jobs,
             writes,
             strangers: Arc::new(Semaphore::new(MAX_STRANGERS)),
             calls: Semaphore::new(MAX_CALLS),
             forwards: Semaphore::new(MAX_FORWARDS),
+            watching: Semaphore::new(MAX_WATCHING),
             outputs: Semaphore::new(MAX_OUTPUTS),
             watches: Semaphore::new(init_protocol::MAX_WATCHES),
             followers: Semaphore::new(MAX_FOLLOWERS),
@@ -178,6 +186,7 @@ impl Server {
             Call::Forward { .. } => &self.forwards,
             Call::Watch => &self.watches,
             Call::Follow { .. } => &self.followers,
+            Call::Attach { .. } => &self.watching,
             _ => &self.calls,
         };
         let _slot = kind

@@ -18,6 +18,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 pub const GROUP_POLL: Duration = Duration::from_millis(10);
 /// A killed shell is reaped within this, or it hangs in the kernel.
 pub const KILLED: Duration = Duration::from_secs(2);
+/// A program at a terminal waits for a slow viewer no longer than this at a time.
+pub const TERMINAL_PATIENCE: Duration = Duration::from_secs(2);
 /// Longest time-out and grace of a job: longer ones are cut to it.
 pub const JOB_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Removing a directory tree gives up after this.
@@ -32,6 +34,13 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_secs(1);
 /// How late a step may be and still count in full.
 const LATE: Duration = Duration::from_millis(500);
+
+/// The container's clock, in milliseconds of the Unix epoch; for showing only.
+pub fn now_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let ms = now.tv_sec.saturating_mul(1000) + now.tv_nsec / 1_000_000;
+    u64::try_from(ms).unwrap_or(0)
+}
 
 /// Sleeps, counting only time in which the container was awake: after a checkpoint and restore,
 /// or a freeze, what was left before is left.

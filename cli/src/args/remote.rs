@@ -114,6 +114,33 @@ pub struct ExecArgs {
     pub command: Vec<String>,
 }
 
+/// Options of `fleeks shell`.
+#[derive(Debug, Args)]
+pub struct ShellArgs {
+    #[command(flatten)]
+    pub remote: RemoteArgs,
+    /// The workspace's name
+    pub name: String,
+    /// List the terminals that there are
+    #[arg(long, short, conflicts_with_all = ["attach", "end", "command"])]
+    pub list: bool,
+    /// Come to this one in place of opening another
+    #[arg(long, short, value_name = "TTY", conflicts_with_all = ["end", "command"])]
+    pub attach: Option<String>,
+    /// End this one and all that runs there
+    #[arg(long, value_name = "TTY", conflicts_with = "command")]
+    pub end: Option<String>,
+    /// Where it begins
+    #[arg(long, short = 'w', value_name = "DIR", default_value = "/workspace")]
+    pub workdir: String,
+    /// A variable of its environment; repeatable
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = pair)]
+    pub env: Vec<(String, String)>,
+    /// In place of a shell; one word is a shell line, several are a program and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
 /// Options of `fleeks logs`.
 #[derive(Debug, Args)]
 pub struct LogsArgs {

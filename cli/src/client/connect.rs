@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 use super::ClientError;
 
 /// Bytes both ways.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 

@@ -119,7 +119,7 @@ fn code(ended: &Value) -> ExitCode {
 }
 
 /// One word is a shell line as it is; several are quoted, so that they arrive as they are.
-fn shell_line(words: &[String]) -> String {
+pub(super) fn shell_line(words: &[String]) -> String {
     match words {
         [line] => line.clone(),
         words => words

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use fleet::id::JobId;
+use fleet::id::{JobId, TerminalId};
+use init_protocol::terminal::TerminalState;
 use init_protocol::{COMMAND_SHOWN, CONTROL_PORT, JobState, JobStatus, ListeningPort, Process};
 
 use super::error::InitError;
@@ -49,6 +50,34 @@ pub(super) fn jobs(states: Vec<JobState>) -> Result<Vec<JobState>, InitError> {
             return Err(InitError::Protocol("not a list of jobs"));
         }
         job(state, &id)
+    };
+    states.into_iter().map(checked).collect()
+}
+
+/// A terminal that must be `id`.
+pub(super) fn terminal(state: TerminalState, id: &str) -> Result<TerminalState, InitError> {
+    if state.terminal != id {
+        return Err(InitError::Protocol("another terminal"));
+    }
+    Ok(TerminalState {
+        terminal: state.terminal,
+        command: cut(state.command, COMMAND_SHOWN),
+        size: state.size.clamped(),
+        opened_at_ms: state.opened_at_ms.min(MAX_MS),
+        exit_code: state.exit_code.map(|code| code.clamp(-1, 255)),
+        output: state.output,
+    })
+}
+
+/// Terminals with ids of ours, each once.
+pub(super) fn terminals(states: Vec<TerminalState>) -> Result<Vec<TerminalState>, InitError> {
+    let mut seen = HashSet::new();
+    let checked = |state: TerminalState| {
+        let id = state.terminal.clone();
+        if id.parse::<TerminalId>().is_err() || !seen.insert(id.clone()) {
+            return Err(InitError::Protocol("not a list of terminals"));
+        }
+        terminal(state, &id)
     };
     states.into_iter().map(checked).collect()
 }

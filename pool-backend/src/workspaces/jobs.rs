@@ -161,7 +161,7 @@ pub(super) fn job(state: JobState, output: Option<JobOutput>) -> Job {
     }
 }
 
-fn moment(millis: u64) -> OffsetDateTime {
+pub(super) fn moment(millis: u64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }

@@ -14,4 +14,5 @@ mod jobs;
 mod measure;
 mod network;
 mod watch;
+mod terminals;
 mod world;

@@ -50,24 +50,38 @@ struct End {
 
 /// What is wrong with a call, seen without trying.
 pub fn check(run: &Run) -> Result<(), Refusal> {
-    let id = run.job.as_bytes();
+    check_id(&run.job)?;
+    check_words(&run.command, &run.working_dir, &run.environment)
+}
+
+/// What the node mints for a job, a terminal or a viewer.
+pub fn check_id(id: &str) -> Result<(), Refusal> {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    if !(1..=64).contains(&id.len()) || !id.iter().all(plain) {
-        return Err(Refusal::bad("not a job id"));
+    if !(1..=64).contains(&id.len()) || !id.as_bytes().iter().all(plain) {
+        return Err(Refusal::bad("not an id"));
     }
-    if run.command.len() > MAX_COMMAND || run.command.contains('\0') {
+    Ok(())
+}
+
+/// What is given to a shell.
+pub fn check_words(
+    command: &str,
+    working_dir: &str,
+    environment: &[(String, String)],
+) -> Result<(), Refusal> {
+    if command.len() > MAX_COMMAND || command.contains('\0') {
         return Err(Refusal::bad("the command is too long or has a NUL"));
     }
     let broken = |(name, value): &(String, String)| {
         name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
     };
-    if run.environment.iter().any(broken) {
+    if environment.iter().any(broken) {
         return Err(Refusal::bad("a broken name or value in the environment"));
     }
-    if run.working_dir.contains('\0') || !run.working_dir.starts_with('/') {
+    if working_dir.contains('\0') || !working_dir.starts_with('/') {
         return Err(Refusal::bad("the working directory must be absolute"));
     }
-    match std::fs::metadata(&run.working_dir) {
+    match std::fs::metadata(working_dir) {
         Ok(there) if there.is_dir() => Ok(()),
         Ok(_) => Err(Refusal::new(
             RefusalKind::NotDirectory,
@@ -93,7 +107,7 @@ impl Job {
             stderr,
             command: shown(&run.command),
             started: Instant::now(),
-            started_at_ms: now_ms(),
+            started_at_ms: timing::now_ms(),
             end: Cell::new(None),
             ending: Cell::new(None),
             group_gone: Cell::new(false),
@@ -137,7 +151,7 @@ impl Job {
         self.end.set(Some(End {
             status: self.ending.get().unwrap_or(natural),
             exit_code,
-            at_ms: now_ms(),
+            at_ms: timing::now_ms(),
             duration: self.started.elapsed(),
         }));
         self.ended.notify_waiters();
@@ -240,13 +254,6 @@ fn spawn(mut command: Command, ends: (OwnedFd, OwnedFd)) -> io::Result<Child> {
 /// The start of a long command.
 fn shown(command: &str) -> String {
     command[..command.floor_char_boundary(COMMAND_SHOWN)].to_owned()
-}
-
-/// The container's clock; for showing only.
-fn now_ms() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    let ms = now.tv_sec.saturating_mul(1000) + now.tv_nsec / 1_000_000;
-    u64::try_from(ms).unwrap_or(0)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -11,7 +11,7 @@ use super::{Connection, Fault, Server, follow};
 use crate::files::{Draft, Recent};
 use crate::jobs::Job;
 use crate::refusal::Refusal;
-use crate::{forward, ports, processes, timing, watch};
+use crate::{forward, jobs, ports, processes, timing, watch};
 
 /// Entries of one reply of a list: with the longest commands, all escaped, still one frame.
 const BATCH: usize = MAX_FRAME / (8 * init_protocol::COMMAND_SHOWN);
@@ -25,7 +25,12 @@ pub struct Exchange<'a> {
 
 impl Exchange<'_> {
     pub async fn answer(mut self, call: Call) -> Result<(), Fault> {
-        let Server { jobs, files, .. } = self.server;
+        let Server {
+            jobs,
+            files,
+            terminals,
+            ..
+        } = self.server;
         match call {
             Call::Ping => {
                 let version = init_protocol::VERSION;
@@ -85,6 +90,40 @@ impl Exchange<'_> {
                 let reply = |processes| Reply::Processes { processes };
                 self.list(&processes, reply).await
             }
+            Call::OpenTerminal(call) => {
+                let terminal = terminals.open(&call)?;
+                self.reply(&Reply::Terminal(terminal.state())).await
+            }
+            Call::Terminal { terminal } => {
+                let state = terminals.get(&terminal)?.state();
+                self.reply(&Reply::Terminal(state)).await
+            }
+            Call::Terminals => {
+                let states = terminals.states();
+                let reply = |terminals| Reply::Terminals { terminals };
+                self.list(&states, reply).await
+            }
+            Call::CloseTerminal { terminal, grace_ms } => {
+                let grace = Duration::from_millis(grace_ms);
+                let state = terminals.close(&terminal, grace).await?;
+                self.reply(&Reply::Terminal(state)).await
+            }
+            Call::Attach {
+                terminal,
+                viewer,
+                offset,
+            } => {
+                jobs::check_id(&viewer)?;
+                let (attachment, taken) = terminals.get(&terminal)?.attach(viewer, offset)?;
+                self.reply(&Reply::Attached {
+                    terminal: attachment.terminal.state(),
+                    offset: attachment.at(),
+                    taken,
+                })
+                .await?;
+                self.attach(&attachment).await
+            }
+            Call::Resize(_) => Err(Refusal::bad("a window's size is told within Attach").into()),
             Call::Forward { port } => {
                 let app = forward::connect(port).await?;
                 self.reply(&Reply::Connected).await?;
