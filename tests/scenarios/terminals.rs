@@ -49,6 +49,12 @@ fn open(workspace: &Workspace, body: &Value) -> Result<String> {
     Ok(id.to_owned())
 }
 
+fn has(bytes: &[u8], text: &str) -> bool {
+    bytes
+        .windows(text.len())
+        .any(|part| part == text.as_bytes())
+}
+
 impl Viewer {
     fn come(world: &World, workspace: &Workspace, terminal: &str, query: &str) -> Result<Self> {
         let url = url(world, workspace, terminal, query)?;
@@ -102,14 +108,13 @@ impl Viewer {
     }
 
     fn sees(&mut self, text: &str) -> Result<()> {
-        while !self.text().contains(text) {
-            ensure!(
-                self.closed.is_none(),
-                "closed before {text:?}: {}",
-                self.text()
-            );
+        let mut from = 0;
+        while !has(&self.seen[from..], text) {
+            from = self.seen.len().saturating_sub(text.len());
+            let end = String::from_utf8_lossy(&self.seen[from.saturating_sub(500)..]).into_owned();
+            ensure!(self.closed.is_none(), "closed before {text:?}: {end}");
             self.hear()
-                .with_context(|| format!("waiting for {text:?}: {}", self.text()))?;
+                .with_context(|| format!("waiting for {text:?}: {end}"))?;
         }
         Ok(())
     }

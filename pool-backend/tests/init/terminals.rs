@@ -74,13 +74,14 @@ impl Viewer {
     }
 
     async fn sees(&mut self, text: &str) {
-        while !String::from_utf8_lossy(&self.seen).contains(text) {
-            assert_eq!(
-                self.exit_code,
-                None,
-                "{}",
-                String::from_utf8_lossy(&self.seen)
-            );
+        let has = |bytes: &[u8]| {
+            let mut parts = bytes.windows(text.len());
+            parts.any(|part| part == text.as_bytes())
+        };
+        let mut from = 0;
+        while !has(&self.seen[from..]) {
+            assert_eq!(self.exit_code, None, "it ended before {text:?}");
+            from = self.seen.len().saturating_sub(text.len());
             self.hear().await;
         }
     }

@@ -424,11 +424,12 @@ impl Viewer {
         }
         if self.line.is_none() {
             match gate {
-                Some(gate) => match gate.enter(Visit::InFlight) {
-                    Ok(pass) => self.connect(gate.init.clone(), gate.generation, pass),
-                    // It falls asleep, or is opened again: either is told.
-                    Err(_) => {}
-                },
+                // Shut meanwhile: it falls asleep, or is opened again, and either is told.
+                Some(gate) => {
+                    if let Ok(pass) = gate.enter(Visit::InFlight) {
+                        self.connect(gate.init.clone(), gate.generation, pass);
+                    }
+                }
                 None if !self.input.is_sent() => self.enter(),
                 None => {}
             }
