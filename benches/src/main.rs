@@ -14,8 +14,8 @@ mod sample;
 mod sleep;
 mod stampede;
 mod templates;
-mod watch;
 mod typing;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -11,8 +11,8 @@ mod check;
 mod error;
 mod exchange;
 mod output;
-mod told;
 mod terminals;
+mod told;
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,8 +33,8 @@ pub use batch::{Batched, Change};
 pub use error::InitError;
 use exchange::Exchange;
 pub use output::{Captured, JobOutput, OutputLimits, Since};
-pub use told::{Followed, Offsets, Told};
 pub use terminals::{Attached, Heard, Hearing, Saying};
+pub use told::{Followed, Offsets, Told};
 
 /// Where a container's init listens, and the token that it knows us by. Cheap to clone; it holds
 /// no connection.

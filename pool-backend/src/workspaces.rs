@@ -35,11 +35,11 @@ use fleet::id::{ContainerId, Generation, OwnerId, ProjectId, TemplateName, Works
 use fleet::lifecycle::{ApiStatus, State};
 use fleet::record::Quota;
 
-pub use crate::wakes::{WAKES_KEPT, Wake};
-pub use crate::volume_files::OpenFile;
-pub use archives::{NotUnpacked, Packed, Unpacked};
 pub use crate::init_client::Offsets;
+pub use crate::volume_files::OpenFile;
+pub use crate::wakes::{WAKES_KEPT, Wake};
 pub use crate::watches::{Event as WatchEvent, Filter, Overflow, Position, Watch, What};
+pub use archives::{NotUnpacked, Packed, Unpacked};
 pub use follow::{Follow, FollowEvent};
 pub use life::MAX_EXTENSION;
 pub(crate) use previews::app_of;

@@ -31,8 +31,8 @@ mod templates;
 mod terminals;
 mod terms;
 mod trouble;
-mod waiting;
 mod volume;
+mod waiting;
 mod watching;
 
 use std::process::ExitCode;

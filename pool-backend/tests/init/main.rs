@@ -13,6 +13,6 @@ mod hostile;
 mod jobs;
 mod measure;
 mod network;
-mod watch;
 mod terminals;
+mod watch;
 mod world;
