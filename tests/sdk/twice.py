@@ -35,6 +35,8 @@ async def main(project):
             assert ran["stdout"] == "once", ran
         for call, body in [("heartbeat", None), ("extend-timeout", {"additional_minutes": 5}), ("keep-alive", {"enabled": False})]:
             await twice(f"containers/{container}/{call}", body)
+        for terminal in await twice(f"workspaces/{project}/terminals", {"cols": 80, "rows": 24, "command": "cat"}):
+            assert terminal["status"] == "running", terminal
         start = {"framework": "custom", "port": 8456, "command": "python -m http.server $PORT", "health_check_path": "/", "auto_detect": True}
         one, other = await twice(f"preview/sessions/{number}/start", start, "/api/v1")
         assert one["session_id"] == other["session_id"], (one, other)

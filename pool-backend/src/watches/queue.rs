@@ -71,7 +71,7 @@ impl Queue {
     }
 
     /// `Err`: nothing now. `Ok(None)`: nothing ever.
-    fn pop(&self) -> Result<Option<Event>, ()> {
+    pub(super) fn pop(&self) -> Result<Option<Event>, ()> {
         let mut inner = self.inner.lock();
         if let Some(event) = inner.events.pop_front() {
             if let What::Changed(change) = &event.what {

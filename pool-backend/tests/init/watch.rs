@@ -106,8 +106,11 @@ async fn every_kind_of_change_is_told_with_its_path() {
     std::fs::create_dir_all(world.workspace().join("old/deep")).unwrap();
     std::fs::create_dir(world.workspace().join(".home")).unwrap();
     let watching = Watching::begin(&world).await;
+    assert_eq!(world.sh("echo x > a; mkdir d; echo x > 'd/ü b'").await.0, 0);
+    // What is in a new directory is looked for: it has to be there for that moment.
+    watching.until("+d/ü b").await;
     let script = "
-        echo x > a; mkdir d; echo x > 'd/ü b'; mv a old/deep/a2; rm 'd/ü b'; rmdir d
+        mv a old/deep/a2; rm 'd/ü b'; rmdir d
         touch .home/hidden; mv old/deep new; echo y >> new/a2; mv new/a2 .home/; mv new ../away
         echo x > .home/y; mv .home/y back";
     assert_eq!(world.sh(script).await.0, 0);
