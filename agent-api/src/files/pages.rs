@@ -57,6 +57,7 @@ mod tests {
             mode: 0o644,
             created_at: OffsetDateTime::UNIX_EPOCH,
             modified_at: OffsetDateTime::UNIX_EPOCH,
+            write_id: None,
         }
     }
 

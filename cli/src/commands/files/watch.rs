@@ -145,8 +145,6 @@ fn line(data: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn a_path_and_patterns_become_patterns() {
         let owned = |patterns: &[&str]| -> Vec<String> {
