@@ -39,7 +39,7 @@ pub fn all(world: &World, report: &mut Report) -> Result<()> {
     let mut inside = Samples::default();
     for _ in 0..COUNT {
         let line = until(&mut events, "\"inside-")?;
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        let now = now()?;
         let digits = line.split("inside-").nth(1).unwrap_or_default();
         let digits: String = digits.chars().take_while(char::is_ascii_digit).collect();
         let then = Duration::from_nanos(digits.parse()?);
@@ -62,7 +62,7 @@ pub fn all(world: &World, report: &mut Report) -> Result<()> {
     let mut printed = Samples::default();
     for _ in 0..COUNT {
         let line = until(&mut events, "\"printed-")?;
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        let now = now()?;
         let digits = line.rsplit("printed-").next().unwrap_or_default();
         let digits: String = digits.chars().take_while(char::is_ascii_digit).collect();
         printed.add(now.saturating_sub(Duration::from_nanos(digits.parse()?)));
@@ -92,4 +92,10 @@ fn until(events: &mut Stream, text: &str) -> Result<String> {
             return Ok(line);
         }
     }
+}
+
+/// Since the epoch, by the clock that a container's is.
+fn now() -> Result<Duration> {
+    let nanos = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
+    Ok(Duration::from_nanos(nanos.try_into()?))
 }

@@ -33,8 +33,7 @@ pub(crate) async fn authenticate(
     next: Next,
 ) -> Response {
     let path = request.uri().path();
-    // Socket.IO says who it is in its first packet.
-    if OPEN.contains(&path) || path == "/socket.io" {
+    if OPEN.contains(&path) {
         return next.run(request).await;
     }
     let needed = scope::needed(request.method(), path, request.headers());

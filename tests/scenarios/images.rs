@@ -164,7 +164,7 @@ pub fn a_workspace_on_an_image(runtime: Runtime) -> Result<()> {
         Ok(Some(built))
     })?;
     ensure!(
-        built.stderr.contains("layer"),
+        built.stderr.contains("web: begins"),
         "no progress: {}",
         built.stderr
     );

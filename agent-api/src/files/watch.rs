@@ -34,7 +34,7 @@ pub(super) struct WatchQuery {
 #[utoipa::path(get, path = "/api/v1/sdk/files/{project_id}/watch", tag = "files",
     params(("project_id" = String, Path), WatchQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "Go on after this event.")),
-    responses((status = 200, content_type = "text/event-stream", body = String)))]
+    responses((status = 200, content_type = "text/event-stream", body = serde_json::Value)))]
 pub(super) async fn watch(
     State(state): State<ApiState>,
     caller: Caller,

@@ -39,7 +39,7 @@ pub(super) struct FollowQuery {
 #[utoipa::path(get, path = "/api/v1/sdk/terminal/jobs/{job_id}/follow", tag = "terminal",
     params(("job_id" = String, Path), FollowQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "Go on after this event.")),
-    responses((status = 200, content_type = "text/event-stream", body = String)))]
+    responses((status = 200, content_type = "text/event-stream", body = serde_json::Value)))]
 pub(super) async fn follow(
     State(state): State<ApiState>,
     caller: Caller,

@@ -166,8 +166,7 @@ async fn converse(session: &Session, terminals: &str, id: &str) -> Result<End, F
             }
             Err(
                 error @ ClientError::Refused {
-                    status: 503 | 502 | 504,
-                    ..
+                    status: 502..=504, ..
                 },
             ) => error.to_string(),
             Err(error @ ClientError::Refused { .. }) => return Err(error.into()),

@@ -115,6 +115,10 @@ mod tests {
             std::fs::write(top.join(name), "x").unwrap();
         }
         // Past the tick of the file system's clock.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "no executor here, and nothing to wait for"
+        )]
         let settle = || std::thread::sleep(std::time::Duration::from_millis(30));
         let found = |mark| {
             let changed = since(&top, &mark);

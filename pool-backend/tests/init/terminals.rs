@@ -65,7 +65,7 @@ impl Viewer {
 
     async fn hear(&mut self) {
         let heard = timeout(PATIENCE, self.attached.hearing.next()).await;
-        match heard.expect("in time").unwrap() {
+        match heard.unwrap().unwrap() {
             Heard::Output(bytes) => self.seen.extend_from_slice(&bytes),
             Heard::Gap(bytes) => self.gaps += bytes,
             Heard::Taken(bytes) => self.taken = bytes,

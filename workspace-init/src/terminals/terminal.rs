@@ -190,18 +190,24 @@ impl Terminal {
             if gone {
                 return self.shut();
             }
-            let mut scratch = scratch.borrow_mut();
-            match pty.output.try_read(&mut scratch) {
-                Ok(bytes) if bytes > 0 => {
-                    self.scrollback.borrow_mut().push(&scratch[..bytes]);
-                    self.grown.notify_waiters();
-                }
-                Err(error) if is_passing(error.kind()) => {}
-                // EIO: the last of those inside has closed it.
-                Ok(_) | Err(_) => return self.shut(),
+            if !self.read_some(&pty, &mut scratch.borrow_mut()) {
+                return self.shut();
             }
-            drop(scratch);
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// False: nothing will come any more.
+    fn read_some(&self, pty: &Pty, scratch: &mut [u8]) -> bool {
+        match pty.output.try_read(scratch) {
+            Ok(bytes) if bytes > 0 => {
+                self.scrollback.borrow_mut().push(&scratch[..bytes]);
+                self.grown.notify_waiters();
+                true
+            }
+            // EIO: the last of those inside has closed it.
+            Ok(_) => false,
+            Err(error) => is_passing(error.kind()),
         }
     }
 
@@ -222,18 +228,21 @@ impl Terminal {
                 // Shut meanwhile, perhaps.
                 () = self.typed.notified() => continue,
             };
-            let mut input = self.input.borrow_mut();
-            let written = match pty.input.try_write(input.as_slices().0) {
-                Ok(bytes) => bytes,
-                Err(error) if is_passing(error.kind()) && !gone => 0,
-                // Nobody will read it.
-                Err(_) => input.len(),
-            };
-            input.drain(..written);
-            drop(input);
+            self.feed_some(&pty, gone);
             self.taken.notify_waiters();
             tokio::task::yield_now().await;
         }
+    }
+
+    fn feed_some(&self, pty: &Pty, gone: bool) {
+        let mut input = self.input.borrow_mut();
+        let written = match pty.input.try_write(input.as_slices().0) {
+            Ok(bytes) => bytes,
+            Err(error) if is_passing(error.kind()) && !gone => 0,
+            // Nobody will read it.
+            Err(_) => input.len(),
+        };
+        input.drain(..written);
     }
 
     /// Lets go of our end: who still holds the other gets SIGHUP, and errors from then on.
