@@ -34,14 +34,12 @@ pub(crate) fn app(
     ready: watch::Receiver<bool>,
     console: Console,
 ) -> Router {
-    let guarded = Router::new()
+    Router::new()
         .merge(api)
-        .route("/", get(welcome).with_state(console.clone()))
+        .merge(console::routes(console.clone()))
+        .route("/", get(welcome).with_state(console))
         .route("/health", get(health).with_state(ready.clone()))
-        .layer(middleware::from_fn_with_state(keys, auth::authenticate));
-    // What is at no path is answered by the router that is merged last: with a key only.
-    console::routes(console)
-        .merge(guarded)
+        .layer(middleware::from_fn_with_state(keys, auth::authenticate))
         .layer(middleware::from_fn_with_state(ready, only_when_ready))
         .layer(middleware::from_fn(name_and_shape))
 }

