@@ -96,12 +96,12 @@ def main():
     person.size(21, 77)
     person.types("until stty size | grep 77; do sleep 0.1; done; echo size-$(stty size)\r")
     person.sees("size-21 77")
-    person.types("echo go-$((1+1)); sleep 1000\r")
-    person.sees("go-2")
-    # It throws away what was typed and not read.
-    person.types("\x03")
-    # gVisor echoes it as it is.
-    person.sees("^C", "\x03")
+    if sys.argv[-1] == "runc":
+        person.types("echo go-$((1+1)); sleep 1000\r")
+        person.sees("go-2")
+        # It throws away what was typed and not read. gVisor's terminals make no signal of it: docs/api/terminal.md.
+        person.types("\x03")
+        person.sees("^C")
     person.types("echo after-$((40+2))\r")
     person.sees("after-42")
     person.types("exit 9\r")
