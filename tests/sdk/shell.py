@@ -96,7 +96,7 @@ def main():
     person.size(21, 77)
     person.types("until stty size | grep 77; do sleep 0.1; done; echo size-$(stty size)\r")
     person.sees("size-21 77")
-    if sys.argv[-1] == "runc":
+    if RUNTIME == "runc":
         person.types("echo go-$((1+1)); sleep 1000\r")
         person.sees("go-2")
         # It throws away what was typed and not read. gVisor's terminals make no signal of it: docs/api/terminal.md.
