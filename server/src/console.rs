@@ -195,7 +195,7 @@ pub(crate) mod tests {
         let path = "/console/assets/a-1.js";
         for (accepted, encoding, expected) in [
             ("gzip, deflate, br;q=0.9", Some("br"), "BR"),
-            ("br;q=0, gzip", Some("gzip"), "GZ"),
+            ("br;q=0, gzip", Some("gzip"), "GZP"),
             ("identity", None, "let a"),
         ] {
             let (status, headers, body) = ask(path, &[("accept-encoding", accepted)]).await;

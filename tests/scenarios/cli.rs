@@ -260,15 +260,13 @@ pub fn files_go_in_and_out(world: &World) -> Result<()> {
     // What changes there is seen here, and what changes here goes there.
     let mut watching = start(world, &["files", "watch", name])?;
     let seen = lines(watching.stdout.take().context("stdout")?);
-    let event = wait::until("an event", LIMIT, || {
-        // It looks for the first time at a moment that nobody knows.
+    wait::until_true("a file to be told as created", LIMIT, || {
+        // It looks for the first time at a moment that nobody knows, between a file's name and its
+        // last attribute perhaps: that is told as a change.
         workspace.write(&format!("seen-{}", rand::random::<u32>()), "x")?;
-        Ok(seen.recv_timeout(Duration::from_secs(2)).ok())
+        let event = seen.recv_timeout(Duration::from_secs(2));
+        Ok(event.is_ok_and(|event| event.contains("created") && event.contains("seen-")))
     })?;
-    ensure!(
-        event.contains("created") && event.contains("seen-"),
-        "{event}"
-    );
     process::signal_group(&watching, Signal::SIGINT)?;
     let ended = process::wait_for_end(&mut watching, LIMIT)?.context("it does not end")?;
     ensure!(ended.success(), "{ended}");

@@ -128,12 +128,12 @@ pub(crate) mod tests {
             {"path": "index.html", "type": "text/html; charset=utf-8", "hash": "p",
              "immutable": false, "ranges": {"identity": [0, 6]}},
             {"path": "assets/a-1.js", "type": "text/javascript; charset=utf-8", "hash": "a",
-             "immutable": true, "ranges": {"identity": [6, 5], "gzip": [11, 2], "br": [13, 2]}},
+             "immutable": true, "ranges": {"identity": [6, 5], "gzip": [11, 3], "br": [14, 2]}},
         ]});
         let index = index.to_string();
         let mut pack = u32::try_from(index.len()).unwrap().to_le_bytes().to_vec();
         pack.extend_from_slice(index.as_bytes());
-        pack.extend_from_slice(b"<page>let aGZBR");
+        pack.extend_from_slice(b"<page>let aGZPBR");
         pack
     }
 

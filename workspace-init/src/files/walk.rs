@@ -65,13 +65,15 @@ impl Recent {
     /// [`resolve`] with missing parents made and a link at the end followed.
     pub fn resolve(&mut self, root: &Path, path: &str) -> Result<Place, Refusal> {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        // Of `a/` and `a/.` the last component is `a`, whose directory is not `a`.
+        let is_named = !matches!(name, "" | "." | "..");
         if let Some(Known {
             parent: known,
             dir,
             walked,
         }) = &self.0
             && known == parent
-            && !matches!(name, "" | "." | "..")
+            && is_named
         {
             let there = match rustix::fs::statat(&**dir, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => Some(stat.st_mode),
@@ -90,7 +92,7 @@ impl Recent {
             }
         }
         let place = resolve(root, path, Parents::Make, Last::Follow)?;
-        self.0 = place.is_plain.then(|| Known {
+        self.0 = (place.is_plain && is_named).then(|| Known {
             parent: parent.to_owned(),
             dir: Rc::clone(&place.dir),
             walked: place.walked.clone(),
