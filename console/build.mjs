@@ -27,7 +27,7 @@ const kinds = {
 async function bundle() {
   const result = await build({
     absWorkingDir: here,
-    entryPoints: { console: "src/main.tsx", style: "src/style.css" },
+    entryPoints: { console: "src/main.tsx", style: "src/style.css", terminal: "src/terminal.css" },
     bundle: true,
     splitting: true,
     format: "esm",
@@ -67,6 +67,7 @@ function page(names, icon) {
   const filled = html
     .replace("{script}", base + names["src/main.tsx"])
     .replace("{style}", base + names["src/style.css"])
+    .replace("{terminal-style}", base + names["src/terminal.css"])
     .replace("{icon}", base + basename(icon.path));
   if (/\{[a-z-]+\}/.test(filled)) throw new Error("the page has a place that nothing fills");
   return { path: "index.html", bytes: Buffer.from(filled) };

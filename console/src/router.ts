@@ -1,7 +1,7 @@
 // Where the page is, as the part of its address after the hash: it can be linked to, and the server
 // need not know it.
 
-export const TABS = ["overview", "files", "ports", "jobs"] as const;
+export const TABS = ["overview", "terminal", "files", "ports", "jobs"] as const;
 export type Tab = (typeof TABS)[number];
 
 export type Route =

@@ -60,8 +60,9 @@ export function Shortcuts({ on, onSwitch, admin, onClose }: Props) {
     [["g", "w"], "Workspaces"],
     [["g", "k"], "Keys"],
     ...(admin ? ([[["g", "p"], "Pools"], [["g", "r"], "Recent wakes"]] as [string[], string][]) : []),
-    [["1", "…", "4"], "Tabs of a workspace"],
+    [["1", "…", "5"], "Tabs of a workspace"],
     [["Ctrl", "S"], "Save the file in the editor"],
+    [["Ctrl", "Shift", "↑"], "Leave the terminal"],
     [["Esc"], "Close a dialog"],
   ];
   return (

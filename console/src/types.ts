@@ -174,3 +174,8 @@ export interface Wake {
   duration_ms: number;
   problem?: string;
 }
+
+export interface TerminalInfo {
+  terminal_id: string;
+  status: "running" | "exited";
+}

@@ -15,6 +15,7 @@ import { everywhere, signIn, wrongKeys } from "./walks/entrance";
 import { files } from "./walks/files";
 import { keys } from "./walks/keys";
 import { jobsAndPorts } from "./walks/ports";
+import { reconnecting, terminals } from "./walks/terminal";
 import { create, remove, sleepAndWake } from "./walks/workspace";
 import { operators } from "./walks/operators";
 
@@ -41,6 +42,8 @@ try {
   await step("a workspace is made", () => create(watch, project));
   await step("a file is written, changed, deleted", () => files(watch));
   await step("a job runs, and its port is seen", () => jobsAndPorts(watch, project));
+  await step("a terminal is typed into", () => terminals(watch, project));
+  await step("its wire is cut", () => reconnecting(browser, watch, project));
   await step("it sleeps and wakes", () => sleepAndWake(watch, project));
   await step("a key is made and revoked", () => keys(watch));
   await step("pools and wakes are shown", () => operators(watch, project));

@@ -45,6 +45,8 @@ export class Watch {
   readonly faults: string[] = [];
   /** Answers of these are meant to be errors, which Chromium complains of in its console. */
   #expected = 0;
+  /** Connections may fail, which Chromium complains of too. */
+  #isCut = false;
 
   private constructor(
     readonly context: BrowserContext,
@@ -79,6 +81,9 @@ export class Watch {
         this.#expected -= 1;
         return;
       }
+      // Sandboxes come and go on this machine, and so do its network interfaces; the page asks again.
+      if (/ERR_NETWORK_CHANGED/.test(message.text())) return;
+      if (this.#isCut && /ERR_(CONNECTION|EMPTY|SOCKET)|WebSocket connection to/.test(message.text())) return;
       this.fault(`console: ${message.text()} (${message.location().url})`);
     });
     page.on("pageerror", (error) => this.fault(`page: ${error.stack ?? error.message}`));
@@ -94,6 +99,11 @@ export class Watch {
   /** One answer of the next deed is an error. */
   expectRefusal(): void {
     this.#expected += 1;
+  }
+
+  /** From now on connections may fail. */
+  expectCut(): void {
+    this.#isCut = true;
   }
 
   /** What a browser is answered there, after redirects; Node does not resolve names under localhost. */

@@ -10,7 +10,7 @@ use fleeks_tests::world::{Runtime, repository};
 use fleeks_tests::{World, process};
 
 /// Far more than the walk takes.
-const WALK: Duration = Duration::from_secs(240);
+const WALK: Duration = Duration::from_secs(360);
 
 /// On a platform of its own: what is in the list is then known.
 pub fn an_owner_walks_through_it(runtime: Runtime) -> Result<()> {

@@ -10,12 +10,14 @@ import { Files } from "./files";
 import { Jobs } from "./jobs";
 import { Overview } from "./overview";
 import { Ports } from "./ports";
+import { Terminal } from "./terminal";
 import { reason } from "./workspaces";
 
 const EVERY_MILLIS = 2000;
 
 const NAMES: Record<Tab, string> = {
   overview: "Overview",
+  terminal: "Terminal",
   files: "Files",
   ports: "Ports",
   jobs: "Jobs",
@@ -97,6 +99,8 @@ function TabView({ route, workspace, refresh }: TabProps) {
   switch (route.tab) {
     case "overview":
       return <Overview workspace={workspace} />;
+    case "terminal":
+      return <Terminal workspace={workspace} />;
     case "files":
       return <Files workspace={workspace} path={route.path} />;
     case "ports":

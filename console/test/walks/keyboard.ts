@@ -29,9 +29,9 @@ export async function keyboard(watch: Watch): Promise<void> {
   await press("Enter");
   await page.getByRole("heading", { name: project }).waitFor();
   await page.getByText("Running", { exact: true }).waitFor();
-  await press("2");
+  await press("3");
   await page.getByRole("region", { name: "Files" }).waitFor();
-  await press("4");
+  await press("5");
   await page.getByLabel("Run in the background").waitFor();
   await press("1");
   await page.getByRole("heading", { name: "In use" }).waitFor();
