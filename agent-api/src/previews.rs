@@ -13,11 +13,13 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, State};
 use fleet::id::PreviewId;
+use fleet::timing;
 use http::StatusCode;
 use pool_backend::workspaces::{Preview, PreviewStatus};
 use pool_backend::{Error, ErrorKind, Workspace};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -183,7 +185,7 @@ async fn start(
             false => None,
         },
         template: workspace.template_command(),
-        listening: listening(&workspace).await?,
+        listening: listening(&workspace, &asked).await?,
     };
     let wish = plan::plan(asked, facts);
     let starting = workspace.clone();
@@ -191,9 +193,30 @@ async fn start(
     shown(&state, &workspace, &record.id).await
 }
 
-async fn listening(workspace: &Workspace) -> Result<Vec<u16>, Problem> {
-    let ports = workspace.ports().await?;
-    Ok(ports.iter().map(|known| known.port).collect())
+/// Ports on which something listens. What was started a moment ago may be about to: an app of the
+/// template's must not be faster and take its port.
+async fn listening(workspace: &Workspace, asked: &plan::Asked) -> Result<Vec<u16>, Problem> {
+    let until = tokio::time::Instant::now() + timing::PREVIEW_SETTLES;
+    loop {
+        let ports = workspace.ports().await?;
+        let ports: Vec<u16> = ports.iter().map(|known| known.port).collect();
+        let late = tokio::time::Instant::now() >= until;
+        if late || !asked.waits_for_others(&ports) || !is_beginning(workspace).await? {
+            return Ok(ports);
+        }
+        tokio::time::sleep(timing::PREVIEW_LOOK).await;
+    }
+}
+
+/// Something was begun just now, and something is alive.
+async fn is_beginning(workspace: &Workspace) -> Result<bool, Problem> {
+    let recently = OffsetDateTime::now_utc() - timing::PREVIEW_SETTLES;
+    let jobs = workspace.jobs().await?;
+    if !jobs.iter().any(|job| job.started_at > recently) {
+        return Ok(false);
+    }
+    let processes = workspace.processes().await?;
+    Ok(processes.iter().any(|process| process.pid != 1))
 }
 
 /// WorkspaceNotReadyError of the SDK.

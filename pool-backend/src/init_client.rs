@@ -70,16 +70,17 @@ impl InitClient {
         }
     }
 
-    /// Pings until it answers, at most until `deadline` and for [`timing::INIT_READY`].
+    /// Pings until it answers, at most until `deadline`.
     ///
     /// # Errors
     /// The last failure; at once when init refuses us.
     pub async fn wait_ready(&self, deadline: Instant) -> Result<(), InitError> {
-        let mut deadline = deadline.min(Instant::now() + timing::INIT_READY);
+        let mut deadline = deadline;
         let mut pause = timing::INIT_RETRY;
+        let mut attempt = timing::INIT_ATTEMPT;
         let mut last = InitError::TimedOut;
         loop {
-            let attempt_ends = deadline.min(Instant::now() + timing::INIT_ATTEMPT);
+            let attempt_ends = deadline.min(Instant::now() + attempt);
             match tokio::time::timeout_at(attempt_ends, self.ping()).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(refused @ InitError::Refused { .. })) => return Err(refused),
@@ -96,6 +97,7 @@ impl InitClient {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(timing::INIT_RETRY_MAX);
+            attempt = (attempt * 2).min(timing::INIT_ATTEMPT_MAX);
         }
     }
 

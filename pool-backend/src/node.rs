@@ -21,7 +21,6 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::config::NodeConfig;
 use crate::door::NodeDoor;
-use crate::driver::Order;
 use crate::driver::launch::{self, Launcher};
 use crate::engine::{self, Engine};
 use crate::error::{Error, ErrorKind};
@@ -209,7 +208,7 @@ impl Node {
     async fn stop_all(&self) {
         stream::iter(self.engine.table.all())
             .for_each_concurrent(STOPPED_AT_ONCE, |handle| async move {
-                if let Err(error) = handle.order(Order::Rest).await
+                if let Err(error) = handle.rest().await
                     && error.kind != ErrorKind::NotFound
                 {
                     tracing::warn!(workspace = %handle.id(), %error, "not stopped");

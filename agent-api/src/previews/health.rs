@@ -2,6 +2,8 @@
 //!
 //! Must never happen here: trust in what it answers, or a wait for more than its head.
 
+use std::io;
+
 use fleet::id::PreviewId;
 use fleet::timing;
 use pool_backend::Workspace;
@@ -83,7 +85,7 @@ async fn get(mut stream: TcpStream, port: u16, path: &str) -> Result<u16, String
         "GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nUser-Agent: fleeks-health\r\n\
          Accept: */*\r\nConnection: close\r\n\r\n"
     );
-    let broke = |_| "it closed the connection".to_owned();
+    let broke = |_: io::Error| "it closed the connection".to_owned();
     stream.write_all(request.as_bytes()).await.map_err(broke)?;
     let mut head = Vec::new();
     let mut limited = stream.take(HEAD_MAX);
@@ -92,6 +94,9 @@ async fn get(mut stream: TcpStream, port: u16, path: &str) -> Result<u16, String
             return Ok(status);
         }
         if limited.read_buf(&mut head).await.map_err(broke)? == 0 {
+            if head.is_empty() {
+                return Err(broke(io::ErrorKind::UnexpectedEof.into()));
+            }
             return Err("it answered with something that is not HTTP".to_owned());
         }
     }

@@ -86,6 +86,32 @@ impl Asked {
         })
     }
 
+    /// It would start an app of the files' or the template's, unless somebody else's listens.
+    pub(super) fn waits_for_others(&self, listening: &[u16]) -> bool {
+        let guesses = self.command.is_none() && self.auto_detect;
+        guesses && !self.is_at_work(listening)
+    }
+
+    fn is_at_work(&self, listening: &[u16]) -> bool {
+        let (port, guessed) = self.wanted_port();
+        listening.contains(&port) || (guessed && !listening.is_empty())
+    }
+
+    /// And whether it is only a guess.
+    fn wanted_port(&self) -> (u16, bool) {
+        if self.leaves_port_open() {
+            return (UNSAID_PORT, true);
+        }
+        // A framework that was named, with the SDK's own port: where such apps usually are.
+        let usual = self.auto_detect && self.framework != "custom" && self.port == UNSAID_PORT;
+        let port = if usual {
+            usual_port(&self.framework)
+        } else {
+            self.port
+        };
+        (port, false)
+    }
+
     fn leaves_port_open(&self) -> bool {
         self.auto_detect && self.framework == "custom" && self.port == UNSAID_PORT
     }
@@ -95,15 +121,8 @@ impl Asked {
 pub(super) fn plan(asked: Asked, facts: Facts) -> PreviewWish {
     let open = asked.leaves_port_open();
     let found = facts.found.filter(|found| found.confidence > 0.0);
-    let (mut port, mut port_guessed) = match (open, asked.framework.as_str()) {
-        (false, "custom") => (asked.port, false),
-        // A framework that was named, with the SDK's own port: where such apps usually are.
-        (false, framework) if asked.auto_detect && asked.port == UNSAID_PORT => {
-            (usual_port(framework), false)
-        }
-        (false, _) => (asked.port, false),
-        (true, _) => (UNSAID_PORT, true),
-    };
+    let (mut port, mut port_guessed) = asked.wanted_port();
+    let at_work = asked.is_at_work(&facts.listening);
     let sure = found.as_ref().filter(|found| found.confidence >= SURE);
     let auto_detected = asked.framework == "custom" && sure.is_some();
     let framework = match sure {
@@ -116,7 +135,6 @@ pub(super) fn plan(asked: Asked, facts: Facts) -> PreviewWish {
             port = found.port;
         }
     } else if asked.auto_detect {
-        let at_work = facts.listening.contains(&port) || (open && !facts.listening.is_empty());
         let template = facts.template.filter(|_| sure.is_none());
         if at_work {
             // Whoever started it goes on doing so.
@@ -197,6 +215,16 @@ mod tests {
     fn planned(body: &str, facts: Facts) -> (String, u16, bool, Option<String>) {
         let wish = plan(asked(body), facts);
         (wish.framework, wish.port, wish.port_guessed, wish.command)
+    }
+
+    #[test]
+    fn who_guesses_waits_for_what_others_started() {
+        let waits = |body: &str, listening: &[u16]| asked(body).waits_for_others(listening);
+        assert!(waits(UNSAID, &[]) && !waits(UNSAID, &[8000]));
+        assert!(waits(r#"{"port":8000}"#, &[3000]) && !waits(r#"{"port":8000}"#, &[8000]));
+        assert!(!waits(r#"{"framework":"flask"}"#, &[5000]));
+        assert!(!waits(r#"{"port":8000,"command":"./run"}"#, &[]));
+        assert!(!waits(r#"{"port":8000,"auto_detect":false}"#, &[]));
     }
 
     #[test]

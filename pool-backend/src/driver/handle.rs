@@ -324,14 +324,21 @@ impl Handle {
                 }
                 mpsc::error::TrySendError::Closed(_) => gone(),
             })?;
-        match timeout(timing::WAKE_DEADLINE, outcome).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(gone()),
-            Err(_) => Err(Error::new(
-                ErrorKind::NotReady,
-                "the workspace is busy; try again",
-            )),
-        }
+        within_deadline(async { outcome.await.unwrap_or_else(|_| Err(gone())) }).await
+    }
+
+    /// The node shuts down: waits for room in the mailbox too, because nobody asks again.
+    ///
+    /// # Errors
+    /// As [`Handle::order`], but never `TooMany`.
+    pub(crate) async fn rest(&self) -> Result<(), Error> {
+        let (done, outcome) = oneshot::channel();
+        within_deadline(async {
+            let sent = self.mailbox.send(Order::Rest(done)).await;
+            sent.map_err(|_| gone())?;
+            outcome.await.unwrap_or_else(|_| Err(gone()))
+        })
+        .await
     }
 
     /// Whether this generation of the container is alive, as far as can be told in time. The
@@ -359,6 +366,16 @@ impl Handle {
             std::future::pending().await
         }
     }
+}
+
+async fn within_deadline(
+    carried_out: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    let message = "the workspace is busy; try again";
+    let late = |_| Err(Error::new(ErrorKind::NotReady, message));
+    timeout(timing::WAKE_DEADLINE, carried_out)
+        .await
+        .unwrap_or_else(late)
 }
 
 /// Of a moment that was, by what the clock says now.
