@@ -49,9 +49,10 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
     served.merge(refusals().into())
 }
 
-/// For all that is not served above. Methods of one path stand together, so those that look at
-/// nothing are refused by the paths' own fallbacks.
-fn refusals() -> Router<ApiState> {
+/// What is another's business and answers only that. Of all calls of [`crate::router`] these alone are
+/// not in the API's description. Methods of one path stand together, so those that look at nothing
+/// are refused by the paths' own fallbacks.
+pub fn refusals() -> Router<ApiState> {
     let mut router = Router::new();
     for &(path, what) in ELSEWHERE {
         let answer = any(move |method: http::Method| async move {

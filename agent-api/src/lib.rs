@@ -38,6 +38,7 @@ use pool_backend::Workspaces;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use caller::{Caller, Count, Counter, Gatekeeper, KeyFacts, KeyUsage, StillGood};
+pub use elsewhere::refusals;
 pub use input::JsonBody;
 pub use openapi::described;
 pub use problem::Problem;
@@ -59,6 +60,11 @@ pub struct ApiState {
 
 /// Every path of the API but `/health` and keys, which are the server's.
 pub fn router(state: ApiState) -> OpenApiRouter {
+    calls().with_state(state)
+}
+
+/// The same without a state, to be looked at.
+pub fn calls() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .merge(workspaces::routes())
         .merge(files::routes())
@@ -67,14 +73,13 @@ pub fn router(state: ApiState) -> OpenApiRouter {
         .merge(containers::routes())
         .merge(pools::routes())
         .merge(overview::routes())
-        .merge(templates::routes().into())
+        .merge(templates::routes())
         .merge(previews::routes())
         .merge(sharing::routes())
         .merge(account::routes())
         .route_layer(middleware::from_fn(deadline))
         .merge(elsewhere::routes())
         .merge(files::streaming_routes())
-        .with_state(state)
 }
 
 /// Answers before the SDK gives up. The body of an answer may take longer.

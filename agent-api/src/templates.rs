@@ -3,45 +3,116 @@
 
 use std::collections::BTreeMap;
 
+use axum::Json;
 use axum::extract::{Path, State};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use http::StatusCode;
 use pool_backend::Progress;
 use pool_backend::workspaces::{Dependencies, TemplateInfo};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::input::{Params, flag};
 use crate::workspaces::{language_versions, template};
 use crate::{ApiState, Caller, Problem};
 
-pub(crate) fn routes() -> Router<ApiState> {
-    Router::new()
-        .route("/api/v1/templates", get(list))
-        .route("/api/v1/templates/{name}", get(show))
-        .route("/api/v1/templates/{name}/build", post(build))
+pub(crate) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(build))
 }
 
-#[derive(Debug, Serialize)]
+/// What workspaces can start from.
+#[derive(Debug, Serialize, ToSchema)]
+struct Templates {
+    templates: Vec<Info>,
+}
+
+/// A template, and what it comes to on this machine.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Template)]
 struct Info {
     name: String,
     description: String,
+    /// As found.
     languages: Vec<String>,
+    /// As far as they are known yet.
     language_versions: BTreeMap<String, String>,
+    /// Where its app listens, the likeliest first.
     main_ports: Vec<u16>,
+    /// The shell line that starts its app.
     run: Option<String>,
+    /// The shell line that builds it.
     build: Option<String>,
     hot_reload: bool,
+    /// How many it starts with.
     files: usize,
+    /// Absent if its root is not made from one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<Value>,
+    image: Option<Image>,
+    /// Whether workspaces can be made of it.
     available: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     unavailable_reason: Option<String>,
+    /// What the operator can do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<String>,
-    dependencies: Value,
+    dependencies: Installed,
+}
+
+/// The image that a template's root is made from.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TemplateImage)]
+struct Image {
+    reference: String,
+    /// None before it was pulled.
+    digest: Option<String>,
+}
+
+/// What is installed for a template, once for all of its workspaces.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[serde(tag = "status", rename_all = "lowercase")]
+#[schema(as = TemplateDependencies)]
+enum Installed {
+    /// It has none.
+    None,
+    /// They come with its first workspace, or when they are built.
+    Missing,
+    Ready,
+    Installing {
+        /// For people.
+        step: String,
+        /// Since it began.
+        seconds: u64,
+        bytes_done: Option<u64>,
+        bytes_total: Option<u64>,
+    },
+    Failed {
+        problem: String,
+    },
+}
+
+impl From<&Dependencies> for Installed {
+    fn from(dependencies: &Dependencies) -> Self {
+        match dependencies {
+            Dependencies::None => Self::None,
+            Dependencies::Missing => Self::Missing,
+            Dependencies::Ready | Dependencies::Installing(Progress::Done { .. }) => Self::Ready,
+            Dependencies::Installing(Progress::Working { since, step, bytes }) => {
+                Self::Installing {
+                    step: step.clone(),
+                    seconds: since.elapsed().as_secs(),
+                    bytes_done: bytes.map(|(done, _)| done),
+                    bytes_total: bytes.map(|(_, all)| all),
+                }
+            }
+            Dependencies::Installing(Progress::Failed { problem, .. }) => Self::Failed {
+                problem: problem.clone(),
+            },
+        }
+    }
 }
 
 impl Info {
@@ -57,40 +128,30 @@ impl Info {
             build: template.build.clone(),
             hot_reload: template.hot_reload,
             files: template.files.len(),
-            image: info
-                .image
-                .as_ref()
-                .map(|image| json!({ "reference": image.reference, "digest": image.digest })),
+            image: info.image.as_ref().map(|image| Image {
+                reference: image.reference.clone(),
+                digest: image.digest.clone(),
+            }),
             available: why.is_none(),
             unavailable_reason: why.map(|why| why.reason.clone()),
             fix: why.map(|why| why.fix.clone()),
-            dependencies: dependencies(&info.dependencies),
+            dependencies: Installed::from(&info.dependencies),
         }
     }
 }
 
-fn dependencies(dependencies: &Dependencies) -> Value {
-    match dependencies {
-        Dependencies::None => json!({ "status": "none" }),
-        Dependencies::Missing => json!({ "status": "missing" }),
-        Dependencies::Ready => json!({ "status": "ready" }),
-        Dependencies::Installing(Progress::Working { since, step, bytes }) => json!({
-            "status": "installing", "step": step, "seconds": since.elapsed().as_secs(),
-            "bytes_done": bytes.map(|(done, _)| done), "bytes_total": bytes.map(|(_, all)| all),
-        }),
-        Dependencies::Installing(Progress::Failed { problem, .. }) => {
-            json!({ "status": "failed", "problem": problem })
-        }
-        Dependencies::Installing(Progress::Done { .. }) => json!({ "status": "ready" }),
-    }
-}
-
-async fn list(State(state): State<ApiState>, _: Caller) -> Json<Value> {
+/// Templates
+#[utoipa::path(get, path = "/api/v1/templates", tag = "templates",
+    responses((status = 200, body = Templates)))]
+async fn list(State(state): State<ApiState>, _: Caller) -> Json<Templates> {
     let infos = state.workspaces.template_infos();
-    let templates: Vec<Info> = infos.iter().map(Info::new).collect();
-    Json(json!({ "templates": templates }))
+    let templates = infos.iter().map(Info::new).collect();
+    Json(Templates { templates })
 }
 
+/// One template
+#[utoipa::path(get, path = "/api/v1/templates/{name}", tag = "templates",
+    params(("name" = String, Path)), responses((status = 200, body = Info)))]
 async fn show(
     State(state): State<ApiState>,
     _: Caller,
@@ -100,14 +161,20 @@ async fn show(
     Ok(Json(Info::new(&state.workspaces.template_info(&name)?)))
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
+#[into_params(parameter_in = Query)]
 struct Wish {
     /// Ask the registry again where the image's name leads to.
+    #[param(value_type = Option<bool>)]
     pull: Option<String>,
 }
 
-/// Returns at once; [`show`] tells how it goes.
+/// Install what a template needs, ahead of its first workspace
+///
+/// Answers at once; `dependencies` of the template tells how it goes. For keys of the first owner.
+#[utoipa::path(post, path = "/api/v1/templates/{name}/build", tag = "templates",
+    params(("name" = String, Path), Wish), responses((status = 202, body = Info)))]
 async fn build(
     State(state): State<ApiState>,
     caller: Caller,
@@ -128,4 +195,26 @@ async fn build(
 
 fn known(state: &ApiState, name: &str) -> Result<fleet::id::TemplateName, Problem> {
     template(state, name).map_err(|problem| Problem::not_found(problem.detail()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_installed_is_told_by_its_status() {
+        let told = |one: Dependencies| serde_json::to_value(Installed::from(&one)).unwrap();
+        assert_eq!(told(Dependencies::None), json!({"status": "none"}));
+        let working = Progress::Working {
+            since: std::time::Instant::now(),
+            step: "pulling".to_owned(),
+            bytes: None,
+        };
+        assert_eq!(
+            told(Dependencies::Installing(working)),
+            json!({"status": "installing", "step": "pulling", "seconds": 0,
+                "bytes_done": null, "bytes_total": null})
+        );
+    }
 }

@@ -51,3 +51,6 @@ fn file(kind: &'static str, body: impl Into<Bytes>) -> Response {
     ];
     (headers, body.into()).into_response()
 }
+
+#[cfg(test)]
+mod tests;

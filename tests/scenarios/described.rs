@@ -44,7 +44,8 @@ fn agree(runtime: Runtime, examples: u32, limit: Duration) -> Result<()> {
     let workspace = Workspace::create(api.clone(), "described", "default")?;
     let scratch = world.scratch()?;
     let known = format!(
-        "[parameters]\n\"path.project_id\" = \"{}\"\n\"path.container_id\" = \"{}\"\n",
+        "[parameters]\n\"path.project_id\" = \"{}\"\n\"path.container_id\" = \"{}\"\n\
+         \"path.name\" = \"default\"\n",
         workspace.project, workspace.container
     );
     std::fs::write(scratch.join("schemathesis.toml"), known)?;
