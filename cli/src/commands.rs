@@ -9,6 +9,7 @@ pub mod logs;
 pub mod preview;
 pub mod shell;
 pub mod sleep;
+mod stream;
 pub mod workspaces;
 
 use std::process::ExitCode;

@@ -229,10 +229,8 @@ pub const START_BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub const DOCTOR_PROBE: Duration = Duration::from_secs(10);
 /// For a process to end that `fleeks down` asked to: drain and shutdown.
 pub const DOWN: Duration = Duration::from_secs(40);
-/// The command line asks for a job's output again after this, when there was some.
-pub const FOLLOW: Duration = Duration::from_millis(40);
-/// And no later than this, when there was none.
-pub const FOLLOW_MAX: Duration = Duration::from_millis(500);
+/// While the command line waits for a command, it says this often that the workspace is in use.
+pub const HEARTBEAT: Duration = Duration::from_secs(25);
 /// It connects a lost terminal again after this; doubles up to [`RECONNECT_MAX`] …
 pub const RECONNECT: Duration = Duration::from_millis(200);
 /// … the longest pause …
@@ -323,7 +321,7 @@ const _: () = {
     assert!(shorter(LINGER, DRAIN));
     assert!(shorter(START_BACKOFF, START_BACKOFF_MAX));
     assert!(shorter(IDLE_LOOK, FREEZE_AFTER));
-    assert!(shorter(FOLLOW, FOLLOW_MAX));
+    assert!(shorter(HEARTBEAT, FREEZE_AFTER));
     assert!(shorter(RECONNECT, RECONNECT_MAX));
     assert!(shorter(RECONNECT_MAX, RECONNECT_FOR));
     assert!(shorter(IDLE_LOOK, ACTIVITY_RECORDED));

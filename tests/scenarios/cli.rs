@@ -138,6 +138,21 @@ pub fn exec_is_like_being_there(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// Who waits for a silent command uses the workspace: it is not put to sleep under it.
+pub fn exec_keeps_awake(world: &World) -> Result<()> {
+    let workspace = world.workspace("python")?;
+    let mut child = start(world, &["exec", &workspace.project, "sleep 600"])?;
+    let lifecycle = format!("/api/v1/sdk/containers/{}/lifecycle", workspace.container);
+    wait::until_true("it is kept awake", LIMIT, || {
+        let told = workspace.api().get(&lifecycle)?.ok()?;
+        Ok(told["kept_awake_by"].to_string().contains("a heartbeat"))
+    })?;
+    kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT)?;
+    let ended = process::wait_for_end(&mut child, LIMIT)?.context("it does not end")?;
+    ensure!(ended.code() == Some(130), "{ended}");
+    Ok(())
+}
+
 /// A detached job's output can be read and followed later, also over a sleep.
 pub fn logs_follow(world: &World) -> Result<()> {
     let workspace = world.workspace("python")?;

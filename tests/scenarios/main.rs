@@ -104,6 +104,7 @@ fn stories() -> Vec<Story> {
         own!(sleep::a_hundred_wake_at_once).soak(),
         calm!(cli::a_workspace_lives_and_dies),
         calm!(cli::exec_is_like_being_there),
+        calm!(cli::exec_keeps_awake).soak(),
         calm!(cli::logs_follow),
         calm!(cli::files_go_in_and_out),
         calm!(cli::a_platform_elsewhere).everyday(&[Runtime::Runc]),

@@ -1,21 +1,23 @@
 //! `fleeks exec`: a command in a workspace, its output as it comes, its exit code as ours.
 //!
-//! It runs as a job, whose output is asked for again and again from where it was read to: so a
-//! lost connection loses nothing, and Ctrl-C ends the command as well.
+//! It runs as a job that is followed: a lost connection loses nothing, and Ctrl-C ends the command as
+//! well. Who waits for a command uses the workspace, so it is kept awake meanwhile.
 
+use std::convert::Infallible;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use fleet::timing;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Outcome;
-use super::logs::{self, Reader};
+use super::logs::{self, Part};
+use super::stream::Stream;
 use crate::args::ExecArgs;
 use crate::client::encode;
 use crate::session::{Failure, Session};
+use crate::show::field;
 
 /// As shells report a command that ran out of time.
 const TIMED_OUT: u8 = 124;
@@ -54,9 +56,9 @@ pub async fn run(session: &Session, args: &ExecArgs) -> Outcome {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let mut reader = Reader::new(&args.name, job);
     let ended = tokio::select! {
-        ended = follow(session, &mut reader) => ended?,
+        ended = follow(session, &args.name, job) => ended?,
+        never = keep_awake(session, &args.name) => match never {},
         _ = interrupts.recv() => {
             let name = encode(&args.name);
             let path = format!("/api/v1/sdk/terminal/jobs/{}?project_id={name}", encode(job));
@@ -71,41 +73,47 @@ pub async fn run(session: &Session, args: &ExecArgs) -> Outcome {
 }
 
 /// Until it ended. With --json its output is kept for the document, else printed.
-async fn follow(session: &Session, reader: &mut Reader) -> Result<Value, Failure> {
-    let mut pause = timing::FOLLOW;
+async fn follow(session: &Session, name: &str, job: &str) -> Result<Value, Failure> {
+    let mut stream = Stream::of_begun(session, logs::follow_path(name, job));
     let mut kept = (Vec::new(), Vec::new());
     loop {
-        let part = reader.next(session).await?;
+        let part = Part::of(&stream.next().await?)?;
         if session.json {
             kept.0.extend_from_slice(&part.stdout);
             kept.1.extend_from_slice(&part.stderr);
         } else {
             logs::print(&part)?;
         }
-        if part.ended && part.is_empty() {
+        if part.ended {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             return Ok(json!({
-                "job_id": reader.job(),
+                "job_id": job,
                 "status": part.status,
                 "exit_code": part.exit_code,
                 "stdout": text(&kept.0),
                 "stderr": text(&kept.1),
             }));
         }
-        pause = if part.is_empty() {
-            longer(pause)
-        } else {
-            timing::FOLLOW
-        };
-        if !part.ended {
-            tokio::time::sleep(pause).await;
-        }
     }
 }
 
-/// The pause after one in vain.
-fn longer(pause: Duration) -> Duration {
-    (pause * 3 / 2).min(timing::FOLLOW_MAX)
+/// Says now and then that the workspace is in use. Following a job is none: a command that is silent
+/// for long would be put to sleep under who waits for it.
+async fn keep_awake(session: &Session, name: &str) -> Infallible {
+    loop {
+        tokio::time::sleep(timing::HEARTBEAT).await;
+        // Whatever is wrong with the workspace, who follows is told.
+        let _ = heartbeat(session, name).await;
+    }
+}
+
+async fn heartbeat(session: &Session, name: &str) -> Result<(), Failure> {
+    let path = format!("/api/v1/sdk/workspaces/{}", encode(name));
+    let workspace = session.get(&path).await?;
+    let container = field(&workspace, "container_id");
+    let path = format!("/api/v1/sdk/containers/{}/heartbeat", encode(container));
+    session.post(&path, &json!({})).await?;
+    Ok(())
 }
 
 fn code(ended: &Value) -> ExitCode {

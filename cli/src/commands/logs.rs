@@ -4,17 +4,14 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use data_encoding::BASE64;
-use fleet::timing;
 use serde_json::{Value, json};
 
 use super::Outcome;
+use super::stream::Stream;
 use crate::args::LogsArgs;
-use crate::client::{ClientError, Event, encode};
+use crate::client::{Event, encode};
 use crate::session::{Failure, Session};
 use crate::show::{ago, field, plain, state, table};
-
-/// Attempts in a row to come back after the connection broke.
-const ATTEMPTS: u32 = 5;
 
 /// Runs the command.
 pub async fn run(session: &Session, args: &LogsArgs) -> Outcome {
@@ -48,44 +45,26 @@ pub async fn run(session: &Session, args: &LogsArgs) -> Outcome {
     }
 }
 
-/// Until it ends. A connection that breaks is made again where it broke.
+/// Until it ends.
 async fn follow(session: &Session, name: &str, job: &str) -> Result<(), Failure> {
-    let (name, job) = (encode(name), encode(job));
-    let path = format!("/api/v1/sdk/terminal/jobs/{job}/follow?project_id={name}&encoding=base64");
-    let mut last: Option<String> = None;
-    let mut failures = 0;
+    let mut stream = Stream::new(session, follow_path(name, job));
     loop {
-        let broken = match session.client.events(&path, last.as_deref()).await {
-            Ok(mut events) => loop {
-                match events.next().await {
-                    Ok(Some(event)) => {
-                        failures = 0;
-                        let part = Part::of(&event)?;
-                        match session.json {
-                            // One document a line, for scripts that read as it comes.
-                            true => writeln!(io::stdout(), "{}", part.document())?,
-                            false => print(&part)?,
-                        }
-                        if part.ended {
-                            return Ok(());
-                        }
-                        last = event.id.or(last);
-                    }
-                    Ok(None) => break ClientError::Broken("the stream ended".to_owned()),
-                    Err(error) => break error,
-                }
-            },
-            Err(error) if last.is_none() || matches!(error, ClientError::Refused { .. }) => {
-                return Err(error.into());
-            }
-            Err(error) => error,
-        };
-        failures += 1;
-        if failures == ATTEMPTS {
-            return Err(broken.into());
+        let part = Part::of(&stream.next().await?)?;
+        match session.json {
+            // One document a line, for scripts that read as it comes.
+            true => writeln!(io::stdout(), "{}", part.document())?,
+            false => print(&part)?,
         }
-        tokio::time::sleep(timing::REMOTE_LOOK * failures).await;
+        if part.ended {
+            return Ok(());
+        }
     }
+}
+
+/// Where a job's output is told, from its first byte on.
+pub(super) fn follow_path(name: &str, job: &str) -> String {
+    let (name, job) = (encode(name), encode(job));
+    format!("/api/v1/sdk/terminal/jobs/{job}/follow?project_id={name}&encoding=base64")
 }
 
 async fn jobs(session: &Session, name: &str) -> Result<Value, Failure> {
@@ -131,7 +110,7 @@ async fn list(session: &Session, name: &str) -> Outcome {
 }
 
 /// Reads a job's output from where it was read to.
-pub(super) struct Reader {
+struct Reader {
     name: String,
     job: String,
     stdout: u64,
@@ -151,7 +130,7 @@ pub(super) struct Part {
 }
 
 impl Reader {
-    pub(super) fn new(name: &str, job: &str) -> Self {
+    fn new(name: &str, job: &str) -> Self {
         Self {
             name: name.to_owned(),
             job: job.to_owned(),
@@ -160,11 +139,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn job(&self) -> &str {
-        &self.job
-    }
-
-    pub(super) async fn next(&mut self, session: &Session) -> Result<Part, Failure> {
+    async fn next(&mut self, session: &Session) -> Result<Part, Failure> {
         let path = format!(
             "/api/v1/sdk/terminal/jobs/{}/output?project_id={}&stdout_from={}&stderr_from={}",
             encode(&self.job),
@@ -196,7 +171,10 @@ impl Reader {
 
 impl Part {
     /// What an event of a followed job says.
-    fn of(event: &Event) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// The job is gone, or the event cannot be read.
+    pub(super) fn of(event: &Event) -> Result<Self, Failure> {
         let data = &event.data;
         let mut part = Self {
             status: "running".to_owned(),
@@ -227,7 +205,7 @@ impl Part {
         Ok(part)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.stdout.is_empty() && self.stderr.is_empty()
     }
 

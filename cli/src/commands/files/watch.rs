@@ -2,15 +2,12 @@
 
 use std::io::{self, Write as _};
 
-use fleet::timing;
 use serde_json::{Value, json};
 
-use crate::client::{ClientError, encode};
+use crate::client::encode;
+use crate::commands::stream::Stream;
 use crate::session::{Failure, Session};
 use crate::show::{faint, field, plain};
-
-/// Attempts in a row to come back after the connection broke.
-const ATTEMPTS: u32 = 5;
 
 /// Runs the command, until Ctrl-C.
 pub async fn run(
@@ -33,44 +30,21 @@ async fn listen(
 ) -> Result<(), Failure> {
     let query = query(path, patterns);
     let path = format!("/api/v1/sdk/files/{}/watch{query}", encode(name));
-    let mut last: Option<String> = None;
-    let mut failures = 0;
+    let mut stream = Stream::new(session, path);
     loop {
-        let broken = match session.client.events(&path, last.as_deref()).await {
-            Ok(mut events) => loop {
-                match events.next().await {
-                    Ok(Some(event)) => {
-                        failures = 0;
-                        last = event.id.or(last);
-                        match event.name.as_str() {
-                            "change" | "overflow" => show(session, &event.data)?,
-                            "ready" if !session.json => {
-                                writeln!(anstream::stderr(), "{}", faint("watching; Ctrl-C ends"))?;
-                            }
-                            "end" => {
-                                return Err(Failure::Other(
-                                    "the watch ended: the workspace is gone, or its node shuts down"
-                                        .to_owned(),
-                                ));
-                            }
-                            _ => {}
-                        }
-                    }
-                    Ok(None) => break ClientError::Broken("the stream ended".to_owned()),
-                    Err(error) => break error,
-                }
-            },
-            // It never began, or must not go on.
-            Err(error) if last.is_none() || matches!(error, ClientError::Refused { .. }) => {
-                return Err(error.into());
+        let event = stream.next().await?;
+        match event.name.as_str() {
+            "change" | "overflow" => show(session, &event.data)?,
+            "ready" if !session.json => {
+                writeln!(anstream::stderr(), "{}", faint("watching; Ctrl-C ends"))?;
             }
-            Err(error) => error,
-        };
-        failures += 1;
-        if failures == ATTEMPTS {
-            return Err(broken.into());
+            "end" => {
+                return Err(Failure::Other(
+                    "the watch ended: the workspace is gone, or its node shuts down".to_owned(),
+                ));
+            }
+            _ => {}
         }
-        tokio::time::sleep(timing::REMOTE_LOOK * failures).await;
     }
 }
 
