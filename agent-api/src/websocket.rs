@@ -57,6 +57,11 @@ pub struct Websockets {
 pub struct Leaving(watch::Receiver<bool>);
 
 impl Leaving {
+    /// Whether it goes already.
+    pub fn has_begun(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Returns when sockets have to say goodbye (1001). Cancel safe.
     pub async fn begun(&mut self) {
         // A sender that is gone is gone for good.
@@ -91,6 +96,11 @@ impl Websockets {
             owners: Arc::default(),
             strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
         }
+    }
+
+    /// To hear when the server goes.
+    pub fn leaving(&self) -> Leaving {
+        Leaving(self.leaving.clone())
     }
 
     /// Returns when all have ended. Cancel safe.
@@ -135,8 +145,27 @@ impl Websockets {
     /// 426 for a request that does not ask for one, 400 for a malformed handshake.
     pub fn upgrade<F>(
         &self,
-        mut request: Request,
+        request: Request,
         serve: impl FnOnce(Socket, Leaving) -> F + Send + 'static,
+    ) -> Result<Response, Problem>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.upgrade_bytes(request, |upgraded, leaving| async move {
+            let bounds = Some(bounds());
+            let socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, bounds).await;
+            serve(socket, leaving).await;
+        })
+    }
+
+    /// The same for who reads and writes frames by itself.
+    ///
+    /// # Errors
+    /// As [`Websockets::upgrade`].
+    pub fn upgrade_bytes<F>(
+        &self,
+        mut request: Request,
+        serve: impl FnOnce(TokioIo<Upgraded>, Leaving) -> F + Send + 'static,
     ) -> Result<Response, Problem>
     where
         F: Future<Output = ()> + Send + 'static,
@@ -158,9 +187,7 @@ impl Websockets {
                 Ok(upgraded) => TokioIo::new(upgraded),
                 Err(error) => return tracing::debug!(%error, "no websocket"),
             };
-            let socket =
-                WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(bounds())).await;
-            serve(socket, leaving).await;
+            serve(upgraded, leaving).await;
         };
         self.tasks.spawn(task.in_current_span());
         let mut response = Response::new(Body::empty());

@@ -150,6 +150,7 @@ async fn run_edge(
     let (stop_gateway, gateway_stops) = watch::channel(false);
     let (stop_server, mut server_stops) = watch::channel(false);
     let gateway_task = tokio::spawn(gateway.run(gateway_stops));
+    let farewell = server.farewell();
     let server_task = tokio::spawn(server.run(async move {
         // An error means that the sender is gone, which is a stop as well.
         let _ = server_stops.wait_for(|stop| *stop).await;
@@ -182,6 +183,7 @@ async fn run_edge(
     info!("draining");
     renewal.abort();
     stop_gateway.send_replace(true);
+    farewell.send_replace(true);
     let gateway_ended = gateway_task.await;
     stop_server.send_replace(true);
     let server_ended = server_task.await;

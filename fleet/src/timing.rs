@@ -140,8 +140,10 @@ pub const SOCKET_CONNECT: Duration = Duration::from_secs(10);
 pub const SOCKET_PING: Duration = Duration::from_secs(25);
 /// … and answer within this.
 pub const SOCKET_PONG: Duration = Duration::from_secs(20);
-/// Before a socket that had no room is tried again.
-pub const SOCKET_FULL: Duration = Duration::from_millis(20);
+/// A connection of a socket that took no byte for this long is cut off.
+pub const SOCKET_STALL: Duration = Duration::from_secs(30);
+/// What was last said to a socket is on its way for this long before it is cut off.
+pub const SOCKET_PARTING: Duration = Duration::from_secs(1);
 /// What goes on while a key is good looks this often whether it expired.
 pub const EXPIRY_LOOK: Duration = Duration::from_secs(60);
 /// Between SIGTERM and SIGKILL of a job that is stopped or timed out.
@@ -302,6 +304,9 @@ const _: () = {
     assert!(shorter(WATCH_PARTING, RUNTIME_COMMAND));
     assert!(shorter(WATCH_READY, API_DEADLINE));
     assert!(shorter(STREAM_BEAT, BODY_SILENCE));
+    assert!(shorter(SOCKET_PING, WEBSOCKET_SILENCE));
+    assert!(shorter(SOCKET_PING, BODY_SILENCE));
+    assert!(shorter(SOCKET_PARTING, DRAIN));
     assert!(shorter(INIT_CALL, INIT_READY));
     assert!(shorter(INIT_READY, WAKE_DEADLINE));
     assert!(shorter(INIT_AWAKE, WAKE_DEADLINE));

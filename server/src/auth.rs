@@ -18,8 +18,9 @@ use crate::console;
 use crate::keys::{Entry, KeyStore, Verdict};
 use crate::{limit, scope};
 
-/// Paths that anyone may see.
+/// Paths that anyone may see, and Socket.IO, where the key comes in a packet (see [`crate::live`]).
 const OPEN: &[&str] = &[
+    crate::live::PATH,
     "/health",
     "/",
     "/openapi.json",
@@ -56,7 +57,7 @@ pub(crate) async fn authenticate(
         }
         Err(problem) => return problem.into_response(),
     };
-    let Some(slot) = entry.slot() else {
+    let Some(slot) = entry.places.request() else {
         entry.usage().refused.add(1);
         return Problem::new(
             StatusCode::TOO_MANY_REQUESTS,

@@ -6,6 +6,7 @@
 
 mod book;
 mod first;
+mod places;
 mod routes;
 
 use std::collections::HashMap;
@@ -23,15 +24,14 @@ use rand::Rng as _;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Mutex, watch};
 
 pub(crate) use routes::routes;
 
 use crate::limit::Bucket;
 use crate::scope;
+use places::Places;
 
-/// Requests of one key at a time; commands that run long count for as long.
-const SLOTS: usize = 128;
 /// Longest text that may be a key.
 const KEY_MAX: usize = 256;
 /// What keys of other owners than the first may do when nothing else was said.
@@ -108,7 +108,8 @@ pub(crate) struct Entry {
     bucket: Option<Bucket>,
     usage: Arc<KeyUsage>,
     running_ms: Arc<Counter>,
-    slots: Arc<Semaphore>,
+    /// What it may have at a time.
+    pub(crate) places: Places,
     /// It was revoked.
     revoked: watch::Sender<bool>,
 }
@@ -162,7 +163,7 @@ impl Entry {
             bucket: rate.map(Bucket::new),
             usage: Arc::new(usage),
             running_ms: Arc::clone(&owner.running_ms),
-            slots: Arc::new(Semaphore::new(SLOTS)),
+            places: Places::default(),
             revoked: watch::Sender::new(false),
         }
     }
@@ -184,11 +185,6 @@ impl Entry {
         self.bucket
             .as_ref()
             .map_or(Ok(()), |bucket| bucket.take(now))
-    }
-
-    /// `None`: all are taken.
-    pub(crate) fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.slots).try_acquire_owned().ok()
     }
 
     /// Returns when it is no good any more: revoked, or expired. Cancel safe.

@@ -12,6 +12,7 @@ mod console;
 mod docs;
 mod keys;
 mod limit;
+mod live;
 mod request_id;
 mod scope;
 mod socket;
@@ -88,7 +89,7 @@ pub struct Server {
     router: Router,
     keys: Arc<KeyStore>,
     workspaces: Workspaces,
-    /// Turned true when everybody has to say goodbye.
+    /// Turned true when sockets and streams have to say goodbye.
     leave: watch::Sender<bool>,
     sockets: Websockets,
 }
@@ -117,7 +118,13 @@ impl Server {
             .merge(keys::routes(Arc::clone(&keys), managed))
             .split_for_parts();
         let api = api.merge(docs::routes(document));
-        let router = app::app(api, Arc::clone(&keys), parts.ready, parts.console);
+        let live = live::routes(Arc::clone(&keys), workspaces.clone(), sockets.clone());
+        let router = app::app(
+            api.merge(live),
+            Arc::clone(&keys),
+            parts.ready,
+            parts.console,
+        );
         Ok(Self {
             listener: socket::bind(&config.socket)?,
             socket: config.socket,
@@ -132,6 +139,13 @@ impl Server {
     /// Where the first key is, for people to read.
     pub fn api_key_file(&self) -> PathBuf {
         self.keys.key_file()
+    }
+
+    /// Turned true, it tells sockets and streams that the server goes soon; requests are still
+    /// served. What goes on for long would else hold up the gateway's drain, or be cut off by it.
+    /// [`Server::run`] turns it when `shutdown` ends.
+    pub fn farewell(&self) -> watch::Sender<bool> {
+        self.leave.clone()
     }
 
     /// Serves until `shutdown` ends, then lets requests in flight finish for `timing::DRAIN`.
@@ -172,13 +186,14 @@ async fn serve(
     sockets: Websockets,
 ) {
     let mut connections = JoinSet::new();
+    let (close, closing) = watch::channel(false);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), leave.subscribe()));
+                    connections.spawn(connection(stream, router.clone(), closing.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -190,6 +205,7 @@ async fn serve(
     }
     drop(listener);
     leave.send_replace(true);
+    close.send_replace(true);
     let ended = async {
         while connections.join_next().await.is_some() {}
         sockets.ended().await;
@@ -202,7 +218,7 @@ async fn serve(
 
 /// One connection of the gateway, which keeps idle ones open and has its own deadlines. It may
 /// become a websocket, of which [`Websockets`] knows then.
-async fn connection(stream: UnixStream, router: Router, mut leaving: watch::Receiver<bool>) {
+async fn connection(stream: UnixStream, router: Router, mut closing: watch::Receiver<bool>) {
     let service = TowerToHyperService::new(app::entrance(router));
     let connection = http1::Builder::new()
         .max_buf_size(HEAD_MAX)
@@ -211,7 +227,7 @@ async fn connection(stream: UnixStream, router: Router, mut leaving: watch::Rece
     let mut connection = std::pin::pin!(connection);
     let left = async {
         // A sender that is gone is gone for good.
-        let _ = leaving.wait_for(|leaving| *leaving).await;
+        let _ = closing.wait_for(|closing| *closing).await;
     };
     let ended = tokio::select! {
         ended = &mut connection => ended,

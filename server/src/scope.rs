@@ -33,7 +33,6 @@ pub(crate) fn needed(method: &Method, path: &str, headers: &HeaderMap) -> Option
     }
     let container = path.strip_prefix("/api/v1/sdk/containers/");
     let runs = path.starts_with("/api/v1/sdk/terminal/")
-        || path.starts_with("/socket.io")
         || container.is_some_and(|rest| rest.ends_with("/exec"))
         || previews.is_some();
     Some(if runs { Scope::Exec } else { Scope::Write })

@@ -25,6 +25,7 @@ mod previews;
 mod roots;
 mod sharing;
 mod sleep;
+mod sockets;
 mod stage;
 mod streams;
 mod templates;
@@ -85,6 +86,9 @@ fn stories() -> Vec<Story> {
         calm!(watching::a_watch_sleeps_and_wakes),
         calm!(watching::who_reads_slowly_hears_of_it).everyday(&[Runtime::Runc]),
         calm!(watching::a_job_is_followed),
+        calm!(sockets::the_sdk_streams),
+        calm!(sockets::strangers_and_junk).everyday(&[Runtime::Runc]),
+        own!(sockets::the_end_is_told).everyday(&[Runtime::Runc]),
         own!(streams::bodies_pass_through),
         own!(streams::a_gib_passes_through).soak(),
         own!(durable::files_outlive_everything),

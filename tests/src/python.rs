@@ -11,6 +11,15 @@ use crate::world::{World, repository};
 
 /// Runs `tests/sdk/<script>` with arguments; the JSON of the last line it prints.
 pub fn run(world: &World, script: &str, arguments: &[&str], limit: Duration) -> Result<Value> {
+    let output = process::run(command(world, script, arguments)?, limit)?
+        .success()
+        .with_context(|| format!("tests/sdk/{script}"))?;
+    let last = output.trim().lines().next_back().unwrap_or("null");
+    serde_json::from_str(last).with_context(|| format!("{script} printed {last:?}"))
+}
+
+/// What [`run`] runs.
+pub fn command(world: &World, script: &str, arguments: &[&str]) -> Result<Command> {
     let python = repository().join(".venv/bin/python");
     ensure!(
         python.exists(),
@@ -28,9 +37,5 @@ pub fn run(world: &World, script: &str, arguments: &[&str], limit: Duration) -> 
     command
         .env("NO_PROXY", "*")
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    let output = process::run(command, limit)?
-        .success()
-        .with_context(|| format!("tests/sdk/{script}"))?;
-    let last = output.trim().lines().next_back().unwrap_or("null");
-    serde_json::from_str(last).with_context(|| format!("{script} printed {last:?}"))
+    Ok(command)
 }

@@ -52,7 +52,9 @@ pub(super) async fn watch(
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let after = last.map(parse);
     let watch = workspace.watch(patterns.into_filter(), after).await?;
-    Ok(sse::answer(|writer| tell(watch, project_id, writer)))
+    Ok(sse::answer(state.sockets.leaving(), |writer| {
+        tell(watch, project_id, writer)
+    }))
 }
 
 async fn tell(mut watch: Watch, project: String, writer: sse::Writer) -> Result<(), sse::Gone> {

@@ -14,6 +14,8 @@ use http::header;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::websocket::Leaving;
+
 /// Parts that wait for a reader.
 const WAITING: usize = 4;
 
@@ -46,8 +48,11 @@ impl Writer {
 #[derive(Debug)]
 pub(crate) struct Gone;
 
-/// The answer; `write` goes on until it ends by itself or the reader leaves.
-pub(crate) fn answer<F>(write: impl FnOnce(Writer) -> F) -> Response
+/// What is said last when the server goes: `EventSource`s and our own clients connect again.
+const GOODBYE: &str = "retry: 1000\n: the node shuts down; connect again\n\n";
+
+/// The answer; `write` goes on until it ends by itself, the reader leaves, or the server does.
+pub(crate) fn answer<F>(leaving: Leaving, write: impl FnOnce(Writer) -> F) -> Response
 where
     F: Future<Output = Result<(), Gone>> + Send + 'static,
 {
@@ -57,12 +62,25 @@ where
         // It is gone: that is how such streams end.
         let _ = writing.await;
     });
-    let body = stream::unfold(parts, |mut parts| async move {
-        let part = match tokio::time::timeout(timing::STREAM_BEAT, parts.recv()).await {
-            Ok(part) => part?,
-            Err(_) => ": still here\n\n".to_owned(),
+    let body = stream::unfold(Some((parts, leaving)), |state| async move {
+        let (mut parts, mut leaving) = state?;
+        let part = tokio::select! {
+            () = leaving.begun() => {
+                // What was said before is told before.
+                let mut last = String::new();
+                for _ in 0..WAITING {
+                    last += &parts.try_recv().unwrap_or_default();
+                }
+                last += GOODBYE;
+                return Some((Ok(Bytes::from(last)), None));
+            }
+            part = parts.recv() => part?,
+            () = tokio::time::sleep(timing::STREAM_BEAT) => ": still here\n\n".to_owned(),
         };
-        Some((Ok::<_, Infallible>(Bytes::from(part)), parts))
+        Some((
+            Ok::<_, Infallible>(Bytes::from(part)),
+            Some((parts, leaving)),
+        ))
     });
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
@@ -75,12 +93,21 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::websocket::Websockets;
     use futures_util::StreamExt as _;
     use serde_json::json;
+    use tokio::sync::watch;
+
+    /// Of a server that goes when the sender says so.
+    fn leaving() -> (watch::Sender<bool>, Leaving) {
+        let (leave, leaving) = watch::channel(false);
+        (leave, Websockets::new(leaving).leaving())
+    }
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_broken_and_the_end_is_the_end() {
-        let response = answer(|writer| async move {
+        let (_leave, leaving) = leaving();
+        let response = answer(leaving, |writer| async move {
             tokio::time::sleep(timing::STREAM_BEAT * 2 + timing::STREAM_BEAT / 2).await;
             let mut text = String::new();
             push(&mut text, "x", Some("1-2"), &json!({"a": "b\nc"}));
@@ -96,12 +123,32 @@ mod tests {
     #[tokio::test]
     async fn who_leaves_ends_it() {
         let (ended, heard) = tokio::sync::oneshot::channel();
-        let response = answer(|writer| async move {
+        let (_leave, leaving) = leaving();
+        let response = answer(leaving, |writer| async move {
             writer.gone().await;
             let _ = ended.send(());
             Ok(())
         });
         drop(response);
+        heard.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_server_that_goes_says_so_after_what_was_said() {
+        let (leave, leaving) = leaving();
+        leave.send_replace(true);
+        let (ended, heard) = tokio::sync::oneshot::channel();
+        let response = answer(leaving, |writer| async move {
+            writer.send("data: 1\n\n".to_owned()).await?;
+            writer.gone().await;
+            let _ = ended.send(());
+            Ok(())
+        });
+        tokio::task::yield_now().await;
+        let all = axum::body::to_bytes(response.into_body(), 1000)
+            .await
+            .unwrap();
+        assert_eq!(all, format!("data: 1\n\n{GOODBYE}"));
         heard.await.unwrap();
     }
 }

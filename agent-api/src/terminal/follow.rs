@@ -64,7 +64,7 @@ pub(super) async fn follow(
     let from = last.and_then(parse).unwrap_or(asked);
     let follow = workspace.follow_job(&id, from).await?;
     let base = json!({ "job_id": id, "project_id": project_of(&workspace) });
-    Ok(sse::answer(move |writer| {
+    Ok(sse::answer(state.sockets.leaving(), move |writer| {
         tell(follow, base, as_bytes, writer)
     }))
 }
