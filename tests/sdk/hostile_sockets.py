@@ -41,7 +41,10 @@ class Raw:
             if message.type in ENDS:
                 return None
             if message.data == "2":
-                await self.ws.send_str("3")
+                try:
+                    await self.ws.send_str("3")
+                except (ConnectionError, aiohttp.ClientError):
+                    return None
                 continue
             return message.data
 

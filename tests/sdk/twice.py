@@ -56,6 +56,8 @@ async def main(project):
         for key in await twice("keys", {"owner_name": f"twice-{project}", "scopes": ["read"]}, "/api/v1"):
             await client._make_request("DELETE", f"keys/{key['key_id']}", _url_prefix="/api/v1")
         await client.workspaces.delete(project)
+        for template in await twice("templates/static/build", None, "/api/v1"):
+            assert template["name"] == "static", template
         await all_were_sent(client, sent)
         print(json.dumps({"ok": True}))
 
