@@ -13,7 +13,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use crate::world::World;
 
 /// Silence that ends a conversation.
-const SILENCE: Duration = Duration::from_secs(25);
+const SILENCE: Duration = Duration::from_secs(40);
 
 /// A plain connection.
 pub fn connect(address: SocketAddr) -> Result<TcpStream> {
