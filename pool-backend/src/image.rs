@@ -2,10 +2,10 @@
 //! unpacked once into a read-only directory that all containers of its templates share.
 //!
 //! ```text
-//! DATA/images/MANIFEST-DIGEST/root/       what becomes `/`
-//! DATA/images/<manifest digest>/image.json   what the image says of itself, as far as it counts
+//! DATA/images/<manifest digest>              an image: in `root` what becomes `/`, in `image.json` what
+//!                                            it says of itself, as far as it counts
 //! DATA/images/refs/<digest of a reference>   which image a reference led to when it was pulled
-//! DATA/images/.staging/                      what is being pulled; gone at the next start
+//! DATA/images/.staging                       what is being pulled; gone at the next start
 //! DATA/registry-auth.json                    who we are at registries, see [`credentials`]
 //! ```
 //!
