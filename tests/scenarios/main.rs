@@ -34,6 +34,7 @@ mod terms;
 mod trouble;
 mod volume;
 mod waiting;
+mod watch;
 mod watching;
 
 use std::process::ExitCode;

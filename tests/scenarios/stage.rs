@@ -8,6 +8,8 @@ use anyhow::{Result, anyhow};
 use fleeks_tests::world::{Runtime, World};
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use crate::watch::Watch;
+
 const ALL: [Runtime; 2] = [Runtime::Runc, Runtime::Runsc];
 
 /// One story, before it is told on each runtime.
@@ -72,6 +74,7 @@ impl Story {
 pub fn tell(arguments: &Arguments, stories: Vec<Story>) -> ExitCode {
     let mut trials = Vec::new();
     let mut stages = Vec::new();
+    let watch = Watch::start();
     for runtime in runtimes() {
         let stage = Arc::new(Stage {
             runtime,
@@ -81,13 +84,20 @@ pub fn tell(arguments: &Arguments, stories: Vec<Story>) -> ExitCode {
         for story in stories.iter().filter(|story| story.on.contains(&runtime)) {
             let name = format!("{}::{}", runtime.name(), story.name);
             let (plot, stage) = (story.plot, stage.clone());
+            let (watch, told_as) = (watch.clone(), name.clone());
             let trial = Trial::test(name, move || {
-                stage.tell(plot).map_err(|error| Failed::from(told(&error)))
+                let running = watch.begin(told_as);
+                stage.tell(plot).map_err(|error| {
+                    let why = told(&error);
+                    running.failed(&why);
+                    Failed::from(why)
+                })
             });
             trials.push(trial.with_ignored_flag(!story.everyday.contains(&runtime)));
         }
     }
     let conclusion = libtest_mimic::run(arguments, trials);
+    watch.conclude();
     let mut clean = true;
     for stage in stages {
         if let Err(error) = stage.close() {

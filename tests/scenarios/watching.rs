@@ -1,7 +1,7 @@
 //! Changes of files and output of jobs, told as they happen: server-sent events.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use fleeks_tests::curl::{Stream, Version};
@@ -52,8 +52,12 @@ impl Events {
             id: String::new(),
             data: Value::Null,
         };
+        // Beats come all the time; an event has to.
+        let deadline = Instant::now() + SOON;
         loop {
-            let line = self.0.line(SOON)?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            ensure!(!left.is_zero(), "only beats within {SOON:?}");
+            let line = self.0.line(left)?;
             match line.split_once(": ") {
                 _ if line.is_empty() && !event.name.is_empty() => return Ok(event),
                 Some(("event", name)) => event.name = name.to_owned(),

@@ -44,8 +44,9 @@ async def main(project, ready):
             await one.sio.connect(**one.arguments)
             await one.until("sdk_file_watch_started")
         # One that has said nothing yet.
-        strangers = [asyncio.create_task(stranger(client.config.base_url))]
-        await asyncio.sleep(0)
+        connected = asyncio.Event()
+        strangers = [asyncio.create_task(stranger(client.config.base_url, connected))]
+        await asyncio.wait_for(connected.wait(), PATIENCE)
         Path(ready).touch()
         for one in clients:
             await one.until("disconnect")
@@ -54,11 +55,12 @@ async def main(project, ready):
             await one.sio.disconnect()
 
 
-async def stranger(base):
+async def stranger(base, connected):
     """Its connection ends with the server, whatever it says."""
     async with aiohttp.ClientSession() as session:
         async with session.ws_connect(f"{base}/socket.io/?EIO=4&transport=websocket") as socket:
             assert (await socket.receive_str()).startswith("0{")
+            connected.set()
             async with asyncio.timeout(PATIENCE):
                 # It is asked whether it is there; then it ends.
                 while (message := await socket.receive()).type == aiohttp.WSMsgType.TEXT:

@@ -190,7 +190,8 @@ impl Stream {
     pub fn line(&mut self, limit: Duration) -> Result<String> {
         if self.lines.is_none() {
             let stdout = self.stdout.take().context("the stream is read already")?;
-            let (sender, lines) = mpsc::channel();
+            // Little waits here: who does not ask for lines is slow for the server too.
+            let (sender, lines) = mpsc::sync_channel(1);
             std::thread::spawn(move || {
                 for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                     if sender.send(line).is_err() {
