@@ -43,7 +43,7 @@ impl Watch {
         std::thread::spawn(move || {
             let mut said = 0;
             loop {
-                std::thread::sleep(Duration::from_secs(1));
+                std::thread::park_timeout(Duration::from_secs(1));
                 let Some(times) = times.upgrade() else { return };
                 let times = times.lock().unwrap_or_else(PoisonError::into_inner);
                 let longest = times.running.iter().map(|(_, begun)| begun.elapsed()).max();
