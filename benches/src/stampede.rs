@@ -1,11 +1,11 @@
 //! Many visitors at once: all at one sleeper, and one at each of many sleepers.
 
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use fleeks_tests::{Runtime, World, raw, wait};
+use fleeks_tests::metrics::Metrics;
+use fleeks_tests::{Runtime, World, raw};
 
 use crate::options::Options;
 use crate::report::{Report, progress};
@@ -122,10 +122,9 @@ struct Answer {
 }
 
 /// All ask at the same moment, on TLS connections that are open by then. And how many restores
-/// were seen at a time.
+/// there were at a time, by the platform's own count.
 fn visit(world: &World, sleepers: &[&Mass]) -> Result<(Vec<Answer>, usize)> {
     let ready = Barrier::new(sleepers.len() + 1);
-    let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let visitor = |sleeper: &Mass| -> Result<Answer> {
             let connected = raw::connect_tls(world, &sleeper.host);
@@ -149,32 +148,14 @@ fn visit(world: &World, sleepers: &[&Mass]) -> Result<(Vec<Answer>, usize)> {
                 Ok(builder.spawn_scoped(scope, move || visitor(sleeper))?)
             })
             .collect();
-        let watcher = scope.spawn(|| restores_at_a_time(world, &over));
         ready.wait();
         let died = |_| Err(anyhow!("a visitor died"));
         let answers: Vec<Result<Answer>> = visitors?
             .into_iter()
             .map(|visitor| visitor.join().unwrap_or_else(died))
             .collect();
-        over.store(true, Ordering::Relaxed);
-        let most = watcher.join().map_err(|_| anyhow!("the watcher died"))??;
-        Ok((answers.into_iter().collect::<Result<_>>()?, most))
+        // Of the platform's whole life: the sleepers before them were woken one by one.
+        let most = Metrics::of(world)?.get("fleeks_restores_peak");
+        Ok((answers.into_iter().collect::<Result<_>>()?, most as usize))
     })
-}
-
-/// The most runtime programs that restored at one moment, until it is over.
-fn restores_at_a_time(world: &World, over: &AtomicBool) -> Result<usize> {
-    let mut most = 0;
-    let name = world.runtime().name();
-    wait::until_true("the stampede to end", Duration::from_secs(120), || {
-        let traces = world.traces()?;
-        let restores = traces.processes.iter().filter(|(_, command)| {
-            let mut words = command.split(' ');
-            words.next().is_some_and(|program| program.ends_with(name))
-                && words.any(|word| word == "restore")
-        });
-        most = most.max(restores.count());
-        Ok(over.load(Ordering::Relaxed))
-    })?;
-    Ok(most)
 }

@@ -154,6 +154,14 @@ pub(crate) fn time_left(settings: &LifecycleSettings, facts: &Facts) -> Option<D
     [idle, up].into_iter().flatten().min()
 }
 
+/// What keeps it from standing still, for its owner.
+pub(crate) fn being_answered(requests: usize) -> String {
+    match requests {
+        1 => "a request is being answered".to_owned(),
+        many => format!("{many} requests are being answered"),
+    }
+}
+
 /// Why it does not sleep now, for its owner.
 pub(crate) fn kept_awake_by(settings: &LifecycleSettings, facts: &Facts) -> Vec<String> {
     let mut reasons = Vec::new();
@@ -165,12 +173,11 @@ pub(crate) fn kept_awake_by(settings: &LifecycleSettings, facts: &Facts) -> Vec<
     because(settings.keep_alive, "keep_alive is on".to_owned());
     let action = settings.idle_action == IdleAction::KeepAlive;
     because(action, "idle_action is keep_alive".to_owned());
-    let requests = format!("{} requests are being answered", facts.in_flight);
-    because(facts.in_flight > 0, requests);
-    let attached = format!(
-        "{} websockets or event streams are open, and would be closed",
-        facts.attached
-    );
+    because(facts.in_flight > 0, being_answered(facts.in_flight));
+    let attached = match facts.attached {
+        1 => "a websocket or event stream is open, and would be closed".to_owned(),
+        many => format!("{many} websockets or event streams are open, and would be closed"),
+    };
     because(is_watched(settings, facts), attached);
     let extended = facts.extension_left.as_secs();
     because(
@@ -182,7 +189,10 @@ pub(crate) fn kept_awake_by(settings: &LifecycleSettings, facts: &Facts) -> Vec<
     because(heartbeat > 0, expected);
     because(facts.busy, "its processes compute: not frozen".to_owned());
     let outside = facts.outside.unwrap_or_default();
-    let open = format!("{outside} connections to the outside are open: not hibernated");
+    let open = match outside {
+        1 => "a connection to the outside is open: not hibernated".to_owned(),
+        many => format!("{many} connections to the outside are open: not hibernated"),
+    };
     because(outside > 0, open);
     let says = facts.silent < timing::FREEZE_AFTER && facts.idle >= timing::FREEZE_AFTER;
     because(says, "it sends to visitors: not frozen".to_owned());

@@ -90,7 +90,7 @@ pub struct Root {
 #[derive(Debug, Clone)]
 pub struct HostRoot {
     directory: PathBuf,
-    /// The same, with a place for Node packages.
+    /// The same, with a place for Node packages; `/etc` is bound from the other.
     with_modules: PathBuf,
 }
 
@@ -101,18 +101,21 @@ impl HostRoot {
     /// # Errors
     /// What the file system said.
     pub fn make(directory: PathBuf, resolvers: &[Ipv4Addr]) -> io::Result<Self> {
+        Self::skeleton(&directory)?;
+        etc::make(&directory.join("etc"), resolvers)?;
         let with_modules = directory.with_extension("modules");
-        for root in [&directory, &with_modules] {
-            Self::skeleton(root, resolvers)?;
+        Self::skeleton(&with_modules)?;
+        for place in ["etc", NODE_MODULES] {
+            std::fs::create_dir_all(with_modules.join(place))?;
         }
-        std::fs::create_dir_all(with_modules.join(NODE_MODULES))?;
         Ok(Self {
             directory,
             with_modules,
         })
     }
 
-    fn skeleton(directory: &Path, resolvers: &[Ipv4Addr]) -> io::Result<()> {
+    /// All but `/etc`.
+    fn skeleton(directory: &Path) -> io::Result<()> {
         for name in MOUNT_POINTS.iter().chain(&EMPTY) {
             std::fs::create_dir_all(directory.join(name))?;
         }
@@ -135,7 +138,7 @@ impl HostRoot {
                 )?;
             }
         }
-        etc::make(&directory.join("etc"), resolvers)
+        Ok(())
     }
 
     /// The root that a template asks for, with `further` read-only binds.
@@ -147,14 +150,17 @@ impl HostRoot {
             Rootfs::Host => {
                 let modules = Path::new("/").join(NODE_MODULES);
                 let has_modules = further.iter().any(|(_, inside)| *inside == modules);
-                let directory = if has_modules {
-                    &self.with_modules
-                } else {
-                    &self.directory
-                };
-                Root {
-                    directory: directory.clone(),
-                    binds: vec![("/usr".into(), "/usr".into())],
+                let usr = ("/usr".into(), "/usr".into());
+                let etc = (self.directory.join("etc"), "/etc".into());
+                match has_modules {
+                    true => Root {
+                        directory: self.with_modules.clone(),
+                        binds: vec![usr, etc],
+                    },
+                    false => Root {
+                        directory: self.directory.clone(),
+                        binds: vec![usr],
+                    },
                 }
             }
             Rootfs::Directory(directory) => {
@@ -228,8 +234,10 @@ mod tests {
         }
         let root = HostRoot::make(path.clone(), &[Ipv4Addr::new(9, 9, 9, 9)]).unwrap();
         let modules = [(PathBuf::from("/some"), PathBuf::from("/node_modules"))];
-        let bound = root.resolve(&Rootfs::Host, &modules).unwrap().directory;
-        assert!(bound.join("node_modules").is_dir() && !path.join("node_modules").exists());
+        let bound = root.resolve(&Rootfs::Host, &modules).unwrap();
+        assert!(bound.directory.join("node_modules").is_dir());
+        assert!(!path.join("node_modules").exists());
+        assert!(bound.binds.contains(&(path.join("etc"), "/etc".into())));
         let resolv_conf = std::fs::read_to_string(path.join("etc/resolv.conf")).unwrap();
         assert!(resolv_conf.contains("nameserver 9.9.9.9\n"));
     }

@@ -25,6 +25,7 @@ use super::Driver;
 use super::gate::Gate;
 use crate::error::{Error, ErrorKind};
 use crate::faults::Point;
+use crate::idle::being_answered;
 use crate::metrics::{Outcome, Step};
 use crate::pool::back_off;
 
@@ -45,10 +46,8 @@ impl Driver {
         let Some(gate) = self.handle.gate() else {
             return Err(not_running());
         };
-        gate.shut().map_err(|inside| {
-            let message = format!("{inside} requests are being answered");
-            Error::new(ErrorKind::Conflict, message)
-        })?;
+        gate.shut()
+            .map_err(|inside| Error::new(ErrorKind::Conflict, being_answered(inside)))?;
         let began = Instant::now();
         let frozen = self.pause(&gate).await;
         self.account(Step::Freeze, began, &frozen);

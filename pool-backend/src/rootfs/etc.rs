@@ -138,7 +138,10 @@ fn copy(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
         std::fs::create_dir_all(to)?;
         prune(from, to)?;
         for entry in std::fs::read_dir(from)?.flatten() {
-            copy(&entry.path(), &to.join(entry.file_name()), depth - 1)?;
+            // Alternatives of manual pages, four of five: nobody's program reads them.
+            if entry.path().extension().is_none_or(|end| end != "gz") {
+                copy(&entry.path(), &to.join(entry.file_name()), depth - 1)?;
+            }
         }
     }
     Ok(())
