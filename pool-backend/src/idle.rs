@@ -155,7 +155,7 @@ pub(crate) fn time_left(settings: &LifecycleSettings, facts: &Facts) -> Option<D
 }
 
 /// What keeps it from standing still, for its owner.
-pub(crate) fn being_answered(requests: usize) -> String {
+pub(crate) fn being_answered(requests: u32) -> String {
     match requests {
         1 => "a request is being answered".to_owned(),
         many => format!("{many} requests are being answered"),
