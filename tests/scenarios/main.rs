@@ -90,11 +90,11 @@ fn stories() -> Vec<Story> {
         calm!(sockets::the_sdk_streams),
         calm!(sockets::strangers_and_junk).everyday(&[Runtime::Runc]),
         own!(sockets::the_end_is_told).everyday(&[Runtime::Runc]),
-        own!(streams::bodies_pass_through),
+        own!(streams::bodies_pass_through).everyday(&[Runtime::Runc]),
         own!(streams::a_gib_passes_through).soak(),
         own!(durable::files_outlive_everything),
         own!(durable::a_job_outlives_a_kill),
-        own!(durable::a_kill_in_a_burst_leaves_nothing),
+        own!(durable::a_kill_in_a_burst_leaves_nothing).everyday(&[Runtime::Runc]),
         own!(durable::many_kills).soak(),
         own!(durable::down_takes_everything_away),
         calm!(durable::one_platform_per_data_dir),
@@ -104,7 +104,7 @@ fn stories() -> Vec<Story> {
         calm!(sleep::a_visit_wakes_what_sleeps).everyday(&[Runtime::Runc]),
         calm!(sleep::what_may_not_be_woken_says_so),
         calm!(sleep::what_counts_as_use),
-        own!(sleep::a_crash_forgets_no_settings),
+        own!(sleep::a_crash_forgets_no_settings).everyday(&[Runtime::Runc]),
         own!(sleep::a_dozen_wake_at_once),
         own!(sleep::a_hundred_wake_at_once).soak(),
         calm!(cli::a_workspace_lives_and_dies),
@@ -175,7 +175,7 @@ fn stories() -> Vec<Story> {
         own!(images::what_a_registry_may_not_do).everyday(&[Runtime::Runc]),
         calm!(contained::background_returns_at_once),
         calm!(contained::a_deaf_command_times_out),
-        own!(contained::a_gib_of_output),
+        own!(contained::a_gib_of_output).everyday(&[Runtime::Runc]),
         calm!(contained::a_fork_bomb),
         calm!(contained::a_memory_hog),
         calm!(previews::the_sdk_shows_an_app),
@@ -200,5 +200,9 @@ fn stories() -> Vec<Story> {
 }
 
 fn main() -> ExitCode {
-    tell(&Arguments::from_args(), stories())
+    let mut arguments = Arguments::from_args();
+    // Stories wait as much as they work.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(processors + 1);
+    tell(&arguments, stories())
 }
