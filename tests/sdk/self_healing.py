@@ -44,7 +44,10 @@ async def main(project):
                 if pod in names:
                     return json.loads(await ws.files.read(f"healed/{pod}"))
                 await asyncio.sleep(0.05)
-            raise AssertionError(f"{pod} was not healed")
+            names = {place: [one.name for one in (await ws.files.list(place)).files] for place in ["/failing", "/healed"]}
+            there = await ws.terminal.execute("ps ax; ls -la failing healed")
+            state = await ws.terminal.get_job(job.job_id)
+            raise AssertionError(f"{pod} was not healed: {names}\n{there.stdout}\n{state}")
 
         for _ in range(600):
             if "healed" in [one.name for one in (await ws.files.list("/")).files]:
