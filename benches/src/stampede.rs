@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use fleeks_tests::metrics::Metrics;
-use fleeks_tests::{Runtime, World, raw};
+use fleeks_tests::{Runtime, World, raw, together};
 
 use crate::options::Options;
 use crate::report::{Report, progress};
@@ -57,7 +57,11 @@ fn one_sleeper(world: &World, report: &mut Report) -> Result<()> {
 
 fn many_sleepers(world: &World, count: usize, report: &mut Report) -> Result<()> {
     let runtime = world.runtime();
-    let sleepers = asleep(world, count)?;
+    let sleepers = together::made(count, MADE_TOGETHER, || {
+        let mass = Mass::start(world, SIZE)?;
+        mass.order("hibernate")?;
+        Ok(mass)
+    })?;
     let (answers, restores) = visit(world, &sleepers.iter().collect::<Vec<_>>())?;
     let mut samples = Samples::default();
     let (mut served, mut later) = (0, 0);
@@ -89,31 +93,6 @@ fn many_sleepers(world: &World, count: usize, report: &mut Report) -> Result<()>
     let what = format!("{count} sleepers at once: most restores at a time (cap 8)");
     report.count(runtime, what, "≤ 8", restores as u64);
     Ok(())
-}
-
-/// Makes sleepers, several at a time.
-fn asleep(world: &World, count: usize) -> Result<Vec<Mass>> {
-    let all: Result<Vec<Vec<Mass>>> = std::thread::scope(|scope| {
-        let makers: Vec<_> = (0..MADE_TOGETHER)
-            .map(|maker| {
-                scope.spawn(move || {
-                    let mut made = Vec::new();
-                    for _ in (maker..count).step_by(MADE_TOGETHER) {
-                        let mass = Mass::start(world, SIZE)?;
-                        mass.order("hibernate")?;
-                        made.push(mass);
-                    }
-                    Ok(made)
-                })
-            })
-            .collect();
-        let died = |_| Err(anyhow!("a maker died"));
-        makers
-            .into_iter()
-            .map(|maker| maker.join().unwrap_or_else(died))
-            .collect()
-    });
-    Ok(all?.into_iter().flatten().collect())
 }
 
 struct Answer {

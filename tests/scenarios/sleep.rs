@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use fleeks_tests::curl::{Answer, Version};
 use fleeks_tests::metrics::Metrics;
 use fleeks_tests::world::Runtime;
-use fleeks_tests::{Curl, Workspace, World, apps, python, wait, websocket};
+use fleeks_tests::{Curl, Workspace, World, apps, python, together, wait, websocket};
 use serde_json::{Value, json};
 use tungstenite::Message;
 
@@ -275,7 +275,12 @@ pub fn a_hundred_wake_at_once(runtime: Runtime) -> Result<()> {
 fn all_wake_at_once(runtime: Runtime, count: usize) -> Result<()> {
     let world = World::builder(runtime).pool("python", 4).open()?;
     {
-        let sleepers = asleep(&world, count)?;
+        let sleepers = together::made(count, MAKERS, || {
+            let workspace = world.workspace("python")?;
+            apps::serve_python(&workspace, "0.0.0.0", 5000)?;
+            hibernate(&workspace)?;
+            Ok(workspace)
+        })?;
         let before = Metrics::of(&world)?;
         let asleep = before.get("fleeks_workspaces{state=\"hibernated\"}");
         ensure!(asleep == count as f64, "{asleep} of {count} sleep");
@@ -314,34 +319,6 @@ fn all_wake_at_once(runtime: Runtime, count: usize) -> Result<()> {
         ensure!(woken == count as f64, "{woken} of {count}: {after:?}");
     }
     world.stop()
-}
-
-/// So many that sleep, made a few at a time.
-fn asleep(world: &World, count: usize) -> Result<Vec<Workspace>> {
-    let make = |maker: usize| -> Result<Vec<Workspace>> {
-        let mut sleepers = Vec::new();
-        for _ in (maker..count).step_by(MAKERS) {
-            let workspace = world.workspace("python")?;
-            apps::serve_python(&workspace, "0.0.0.0", 5000)?;
-            hibernate(&workspace)?;
-            sleepers.push(workspace);
-        }
-        Ok(sleepers)
-    };
-    let made: Vec<Result<Vec<Workspace>>> = std::thread::scope(|scope| {
-        let makers: Vec<_> = (0..MAKERS)
-            .map(|maker| scope.spawn(move || make(maker)))
-            .collect();
-        let ended = makers.into_iter().map(|maker| maker.join());
-        ended
-            .map(|made| made.unwrap_or_else(|_| anyhow::bail!("a maker panicked")))
-            .collect()
-    });
-    let mut sleepers = Vec::new();
-    for made in made {
-        sleepers.extend(made?);
-    }
-    Ok(sleepers)
 }
 
 /// As a patient client: a 503 that says when to come again is obeyed. How often that was.

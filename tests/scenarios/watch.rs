@@ -2,6 +2,7 @@
 //!
 //! A story that hangs must not take the others' results with it, nor stay without a name.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ const SHOWN: usize = 25;
 /// What runs since when, and what took how long.
 #[derive(Default)]
 struct Times {
-    running: Vec<(String, Instant)>,
+    running: BTreeMap<String, Instant>,
     ended: Vec<(String, Duration)>,
     /// Shown here only if a story hangs: then nobody else will.
     failures: Vec<String>,
@@ -36,17 +37,15 @@ impl Watch {
         let watch = Watch {
             times: Arc::default(),
         };
-        let (soaking, times) = (
-            std::env::var_os("FLEEKS_SOAK").is_some(),
-            Arc::downgrade(&watch.times),
-        );
+        let soaking = std::env::var_os("FLEEKS_SOAK").is_some();
+        let times = Arc::downgrade(&watch.times);
         std::thread::spawn(move || {
             let mut said = 0;
             loop {
                 std::thread::park_timeout(Duration::from_secs(1));
                 let Some(times) = times.upgrade() else { return };
                 let times = times.lock().unwrap_or_else(PoisonError::into_inner);
-                let longest = times.running.iter().map(|(_, begun)| begun.elapsed()).max();
+                let longest = times.running.values().map(Instant::elapsed).max();
                 let periods = longest.unwrap_or_default().as_secs() / LONG.as_secs();
                 if periods > said {
                     times.say_running();
@@ -65,7 +64,7 @@ impl Watch {
 
     /// The story runs as long as the guard lives.
     pub fn begin(&self, name: String) -> Running {
-        self.locked().running.push((name.clone(), Instant::now()));
+        self.locked().running.insert(name.clone(), Instant::now());
         Running {
             watch: self.clone(),
             name,
@@ -99,12 +98,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let mut times = self.watch.locked();
-        let found = times
-            .running
-            .iter()
-            .position(|(name, _)| *name == self.name);
-        if let Some(position) = found {
-            let (name, begun) = times.running.swap_remove(position);
+        if let Some((name, begun)) = times.running.remove_entry(&self.name) {
             times.ended.push((name, begun.elapsed()));
         }
     }

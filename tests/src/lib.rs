@@ -20,6 +20,7 @@ pub mod raw;
 pub mod registry;
 pub mod tally;
 pub mod templates;
+pub mod together;
 pub mod traces;
 pub mod wait;
 pub mod websocket;
