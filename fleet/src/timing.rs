@@ -206,6 +206,8 @@ pub const USAGE_SAVE: Duration = Duration::from_secs(30);
 pub const RECONCILE: Duration = Duration::from_secs(60);
 /// Nobody used a workspace for this long and it computes nothing: its processes are frozen.
 pub const FREEZE_AFTER: Duration = Duration::from_secs(60);
+/// The same where idle ones take CPU time (gVisor's do), while more want to start than may at once.
+pub const FREEZE_AFTER_CROWDED: Duration = Duration::from_secs(2);
 /// Uses that a restart of the node may forget: a record is written again when the last use that it
 /// knows is older than the last one by this.
 pub const ACTIVITY_RECORDED: Duration = Duration::from_secs(300);
@@ -213,6 +215,8 @@ pub const ACTIVITY_RECORDED: Duration = Duration::from_secs(300);
 pub const OVERDUE: Duration = Duration::from_secs(60);
 /// Between two looks for idle workspaces.
 pub const IDLE_LOOK: Duration = Duration::from_secs(5);
+/// The same while more want to start than may at once.
+pub const IDLE_LOOK_CROWDED: Duration = Duration::from_secs(1);
 /// Whoever asks for hibernation waits this long for the requests that are being answered.
 pub const HIBERNATE_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two attempts meanwhile.
@@ -326,6 +330,8 @@ const _: () = {
     assert!(shorter(LINGER, DRAIN));
     assert!(shorter(START_BACKOFF, START_BACKOFF_MAX));
     assert!(shorter(IDLE_LOOK, FREEZE_AFTER));
+    assert!(shorter(IDLE_LOOK_CROWDED, FREEZE_AFTER_CROWDED));
+    assert!(shorter(FREEZE_AFTER_CROWDED, FREEZE_AFTER));
     assert!(shorter(HEARTBEAT, FREEZE_AFTER));
     assert!(shorter(RECONNECT, RECONNECT_MAX));
     assert!(shorter(RECONNECT_MAX, RECONNECT_FOR));

@@ -174,6 +174,9 @@ pub enum ContainerStatus {
 pub struct Usage {
     pub memory_bytes: u64,
     pub cpu_micros: u64,
+    /// Of that, what the runtime itself took: gVisor's kernel, which is busy with an idle container,
+    /// too. What runs inside is the rest.
+    pub own_micros: u64,
     /// Processes and threads, as the kernel counts them: gVisor's own, not those inside.
     pub pids: u64,
 }
@@ -193,6 +196,8 @@ pub struct SleepTraits {
     pub version: String,
     /// Whether established connections outlive sleep.
     pub keeps_connections: bool,
+    /// Whether the runtime itself takes CPU time for a container that does nothing.
+    pub idles_at_cost: bool,
     /// Why it cannot sleep on this machine at all, if so.
     pub trouble: Option<String>,
 }
@@ -276,7 +281,7 @@ pub trait Runtime: Send + Sync + 'static {
     async fn remove(&self, id: &OciId) -> Result<(), RuntimeError>;
 
     /// Lets a container of which nothing is wanted cost no CPU time: where the runtime itself is
-    /// busy with an idle container (an idle sandbox of gVisor was seen at 0.02 of a core), all its
+    /// busy with an idle container ([`SleepTraits::idles_at_cost`]), all its
     /// processes on the host stand still. [`Runtime::rouse`] it before anything but `status`,
     /// `usage` and `remove` is asked of it.
     ///

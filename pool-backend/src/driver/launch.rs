@@ -293,6 +293,11 @@ impl Launcher {
         }
     }
 
+    /// Whether more want to start than may at once.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.turns.are_all_taken()
+    }
+
     /// Until this is dropped, no refill begins (for so long as a refill yields at all).
     pub(crate) fn before_refills(&self) -> Waiting<'_> {
         self.turns.first()

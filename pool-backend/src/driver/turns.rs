@@ -78,6 +78,11 @@ impl Turns {
 }
 
 impl Turns {
+    /// Whether the next one who starts would have to wait.
+    pub(super) fn are_all_taken(&self) -> bool {
+        self.awaited.available_permits() == 0
+    }
+
     /// Somebody waits for something short, until this is dropped: refills let it go first.
     pub(super) fn first(&self) -> Waiting<'_> {
         Waiting::enter(&self.waiting)

@@ -10,7 +10,7 @@ use fleet::id::WorkspaceId;
 use fleet::lifecycle::State;
 use fleet::timing;
 use futures_util::{StreamExt as _, stream};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 
 use super::{Decision, Facts, decide, is_overdue, without_breaking};
 use crate::driver::{Handle, Order};
@@ -24,8 +24,9 @@ const AT_ONCE: usize = 4;
 fn quiet(runtime: RuntimeKind) -> f64 {
     match runtime {
         RuntimeKind::Runc => 0.01,
-        // A sandbox of gVisor in which nothing happens was seen at 0.03 to 0.05.
-        RuntimeKind::Runsc => 0.08,
+        // gVisor's kernel not counted, a server at rest was seen at 0.002, a shell that starts a
+        // `sleep 1` again and again at 0.03.
+        RuntimeKind::Runsc => 0.05,
     }
 }
 
@@ -42,13 +43,16 @@ struct Seen {
 
 /// Runs until the engine rests.
 pub(crate) async fn run(engine: Arc<Engine>) {
-    let mut tick = interval(timing::IDLE_LOOK.min(engine.freeze_after));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen: HashMap<WorkspaceId, Seen> = HashMap::new();
     loop {
+        let (look_again, longest) = match is_crowded(&engine) {
+            true => (timing::IDLE_LOOK_CROWDED, timing::FREEZE_AFTER_CROWDED),
+            false => (timing::IDLE_LOOK, engine.freeze_after),
+        };
+        let freeze_after = engine.freeze_after.min(longest);
         tokio::select! {
             () = engine.resting.cancelled() => return,
-            _ = tick.tick() => {}
+            () = sleep(look_again.min(freeze_after)) => {}
         }
         let handles = engine.table.all();
         seen.retain(|id, _| engine.table.by_id(id).is_some());
@@ -59,7 +63,7 @@ pub(crate) async fn run(engine: Arc<Engine>) {
                 engine.tasks.spawn(remember(Arc::clone(&handle)));
             }
             let entry = seen.entry(handle.id().clone()).or_default();
-            match look(&engine, &handle, entry).await {
+            match look(&engine, &handle, freeze_after, entry).await {
                 Decision::Nothing => {}
                 decision => decided.push((handle, decision)),
             }
@@ -83,7 +87,17 @@ async fn remember(handle: Arc<Handle>) {
     }
 }
 
-async fn look(engine: &Engine, handle: &Handle, seen: &mut Seen) -> Decision {
+/// Whether those who idle stand in the way of those who want to start.
+fn is_crowded(engine: &Engine) -> bool {
+    engine.launcher.runtime.sleep().idles_at_cost && engine.launcher.is_crowded()
+}
+
+async fn look(
+    engine: &Engine,
+    handle: &Handle,
+    freeze_after: Duration,
+    seen: &mut Seen,
+) -> Decision {
     let Some(facts) = Facts::of(handle) else {
         *seen = Seen::default();
         return Decision::Nothing;
@@ -99,16 +113,16 @@ async fn look(engine: &Engine, handle: &Handle, seen: &mut Seen) -> Decision {
     if too_early && overdue_for < timing::OVERDUE {
         return Decision::Nothing;
     }
-    let idling = !facts.frozen && facts.idle >= engine.freeze_after / 2;
+    let idling = !facts.frozen && facts.idle >= freeze_after / 2;
     // Measured from early on, so that it is known when it matters.
-    let busy = idling && is_busy(engine, handle, seen).await;
+    let busy = idling && is_busy(engine, handle, freeze_after, seen).await;
     handle.measured(busy);
     let facts = Facts {
         busy,
         overdue_for,
         ..facts
     };
-    let decision = decide(&settings, engine.freeze_after, &facts);
+    let decision = decide(&settings, freeze_after, &facts);
     match engine.launcher.runtime.sleep().keeps_connections {
         true => decision,
         false => without_breaking(decision, &facts),
@@ -116,28 +130,34 @@ async fn look(engine: &Engine, handle: &Handle, seen: &mut Seen) -> Decision {
 }
 
 /// Whether it has computed since it fell idle; unknown counts as yes.
-async fn is_busy(engine: &Engine, handle: &Handle, seen: &mut Seen) -> bool {
+async fn is_busy(
+    engine: &Engine,
+    handle: &Handle,
+    freeze_after: Duration,
+    seen: &mut Seen,
+) -> bool {
     let launcher = &engine.launcher;
     let generation = handle.status().generation;
     let id = OciId::new(&launcher.instance, &handle.identity().container, generation);
     let Ok(usage) = launcher.usage(&id).await else {
         return true;
     };
+    let computed = usage.cpu_micros.saturating_sub(usage.own_micros);
     let (mark, now) = (handle.activity.mark(), Instant::now());
     match seen.sample {
         Some((of, at, before)) if of == mark => {
-            let used = Duration::from_micros(usage.cpu_micros.saturating_sub(before));
+            let used = Duration::from_micros(computed.saturating_sub(before));
             let passed = now.duration_since(at);
             let quiet = quiet(launcher.runtime.kind());
             let busy = used.as_secs_f64() > passed.as_secs_f64() * quiet;
             // Begin again from time to time: what computed once may be quiet by now.
-            if busy && passed >= engine.freeze_after {
-                seen.sample = Some((mark, now, usage.cpu_micros));
+            if busy && passed >= freeze_after {
+                seen.sample = Some((mark, now, computed));
             }
             busy
         }
         _ => {
-            seen.sample = Some((mark, now, usage.cpu_micros));
+            seen.sample = Some((mark, now, computed));
             true
         }
     }

@@ -18,6 +18,9 @@ use crate::cgroup::Cgroups;
 use crate::oci::Plan;
 use crate::rootfs::HostRoot;
 
+/// What Linux counts processes' time in, as it shows it (USER_HZ).
+const TICK_MICROS: u64 = 10_000;
+
 /// See the module.
 #[derive(Debug)]
 pub struct OciProgram {
@@ -197,11 +200,8 @@ impl OciProgram {
                 false => ContainerStatus::Absent,
             };
         }
-        let paused = match &known {
-            Some(known) => known.status == "paused",
-            None => self.kind == RuntimeKind::Runc && self.cgroups.is_frozen(id.as_str()),
-        };
-        match paused {
+        let stopped = known.is_some_and(|known| known.status == "paused");
+        match stopped || self.cgroups.is_frozen(id.as_str()) {
             true => ContainerStatus::Paused,
             false => ContainerStatus::Running,
         }
@@ -233,7 +233,14 @@ impl OciProgram {
 
     /// See [`super::Runtime::usage`].
     pub fn usage(&self, id: &OciId) -> Usage {
-        self.cgroups.usage(id.as_str())
+        let sandbox = match self.kind {
+            RuntimeKind::Runc => None,
+            RuntimeKind::Runsc => self.sandbox(id),
+        };
+        Usage {
+            own_micros: sandbox.map_or(0, |known| cpu_time(known.sandbox.pid)),
+            ..self.cgroups.usage(id.as_str())
+        }
     }
 
     /// See [`super::Runtime::remove`].
@@ -274,6 +281,17 @@ impl OciProgram {
     pub fn close(&self) {
         self.cgroups.close();
     }
+}
+
+/// What a process and its threads have used, without its children, µs, to a hundredth of a second. 0
+/// if it is not there.
+fn cpu_time(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // utime and stime of proc_pid_stat(5). The command may be anything, so count from its end.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let used = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = used.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    ticks * TICK_MICROS
 }
 
 /// Removes the files of `directory` whose names contain `part`.

@@ -33,6 +33,7 @@ pub async fn traits(kind: RuntimeKind, program: &Path, path_variable: &str) -> S
     SleepTraits {
         version,
         keeps_connections: kind == RuntimeKind::Runc,
+        idles_at_cost: kind == RuntimeKind::Runsc,
         trouble,
     }
 }

@@ -1,6 +1,7 @@
 //! Pause, checkpoint, restore: what is there after it, and what is left when it fails.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::mount::MsFlags;
 use pool_backend::config::RuntimeChoice;
@@ -9,17 +10,26 @@ use pool_backend::runtime::ContainerStatus;
 use crate::rig::{PATIENCE, Rig};
 use crate::sleeper::Sleeper;
 
+/// Looked at for so long whether what stands still takes CPU time: gVisor's kernel, left to itself,
+/// looks around every 0.4 ms.
+const STANDSTILL: Duration = Duration::from_millis(200);
+
 pub async fn a_paused_one_goes_on(rig: Rig) {
     let sleeper = Sleeper::start(&rig, "a", 1).await;
     let id = &sleeper.spec.id;
     let before = sleeper.ask("").await;
+    // gVisor's network stands still, too: whoever comes now waits.
+    let mut line = sleeper.connect().await;
     for _ in 0..2 {
         rig.runtime.pause(id).await.unwrap();
         let status = rig.runtime.status(id).await.unwrap();
         assert_eq!(status, ContainerStatus::Paused);
     }
-    let mut line = sleeper.connect().await;
     line.say("").await;
+    // Nor does the runtime itself do anything.
+    let used = rig.runtime.usage(id).await.unwrap().cpu_micros;
+    tokio::time::sleep(STANDSTILL).await;
+    assert_eq!(rig.runtime.usage(id).await.unwrap().cpu_micros, used);
     for _ in 0..2 {
         rig.runtime.resume(id).await.unwrap();
         let status = rig.runtime.status(id).await.unwrap();
