@@ -17,7 +17,10 @@ setup: ## install what is missing to build and run
 # With --target, its flags are its own and the main build keeps its artifacts. Copied only when it
 # changed, because `cli` includes it and would be built again. The cfg makes mio wait with poll instead
 # of epoll: an epoll of gVisor's can lose events for good in a checkpoint (workspace-init/src/main.rs).
-INIT_FLAGS := -C target-feature=+crt-static -C relocation-model=static --cfg mio_unsupported_force_poll_poll
+# The symbol is one that the standard library takes if it is there, and statically it is not unless asked
+# for: without it, whoever starts in a directory is forked, which in gVisor costs more than the exec.
+INIT_FLAGS := -C target-feature=+crt-static -C relocation-model=static --cfg mio_unsupported_force_poll_poll \
+	-C link-arg=-Wl,-u,posix_spawn_file_actions_addchdir_np
 init: ## build PID 1 of the workspaces, static
 	@RUSTFLAGS='$(INIT_FLAGS)' $(CARGO) build --quiet \
 		-p workspace-init --profile init --target x86_64-unknown-linux-gnu
