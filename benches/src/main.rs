@@ -16,6 +16,7 @@ mod stampede;
 mod templates;
 mod typing;
 mod watch;
+mod yardstick;
 
 use std::process::ExitCode;
 

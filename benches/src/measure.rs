@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::report::{Report, progress};
 use crate::sample::time;
-use crate::typing;
+use crate::{typing, yardstick};
 
 /// One measurement takes no longer.
 const LIMIT: Duration = Duration::from_secs(12);
@@ -25,6 +25,7 @@ const CREATE: &str = "/api/v1/sdk/workspaces";
 pub fn all(runtime: Runtime, report: &mut Report) -> Result<()> {
     let world = World::builder(runtime).pool("python", WARM).open()?;
     pool_is_full(&world.api()?)?;
+    yardstick::all(runtime, report)?;
     progress(runtime, "memory");
     sizes(&world, report)?;
     progress(runtime, "acquisition");

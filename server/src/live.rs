@@ -3,7 +3,8 @@
 //! end with it.
 //!
 //! Must never happen here: a session of a socket whose key was not checked or is not valid any more,
-//! a queue that grows for who reads slowly, an error after which an SDK's loop goes on waiting.
+//! a queue that grows for who reads slowly, an error after which an SDK's loop goes on waiting, a
+//! goodbye to clients that shall come back.
 
 mod door;
 mod flow;
@@ -88,12 +89,6 @@ pub(crate) fn routes(keys: Arc<KeyStore>, workspaces: Workspaces, sockets: Webso
         std::future::ready(())
     };
     io.ns("/", connect.with(admit));
-    let mut leaving = sockets.leaving();
-    tokio::spawn(async move {
-        leaving.begun().await;
-        // The connection ends, not the namespace: clients come back by themselves.
-        io.close().await;
-    });
     let door = Arc::new(Door::new(service, sockets));
     Router::new().route(PATH, any(door::enter)).with_state(door)
 }

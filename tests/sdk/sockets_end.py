@@ -1,4 +1,4 @@
-"""Clients that hear the server go."""
+"""Clients that hear the server go, and of those that want to, each comes back to the next one."""
 import asyncio
 import sys
 from pathlib import Path
@@ -11,9 +11,10 @@ PATIENCE = 120
 
 
 class Client:
-    def __init__(self, url, key, transport, project):
+    def __init__(self, url, key, transport, project, returns):
         self.events = asyncio.Queue()
-        self.sio = socketio.AsyncClient(reconnection=False)
+        self.returns = returns
+        self.sio = socketio.AsyncClient(reconnection=returns)
         self.arguments = dict(url=url, auth={"api_key": key}, transports=[transport], wait_timeout=10)
         self.project = project
         for event in ["sdk_file_watch_started", "sdk_file_watch_change"]:
@@ -39,7 +40,11 @@ class Client:
 async def main(project, ready):
     async with create_client() as client:
         await client.workspaces.create(project, "python")
-        clients = [Client(client.config.socketio_url, client.api_key, transport, project) for transport in ["polling", "websocket"]]
+        clients = [
+            Client(client.config.socketio_url, client.api_key, transport, project, returns)
+            for transport in ["polling", "websocket"]
+            for returns in [False, True]
+        ]
         for one in clients:
             await one.sio.connect(**one.arguments)
             await one.until("sdk_file_watch_started")
@@ -51,6 +56,13 @@ async def main(project, ready):
         for one in clients:
             await one.until("disconnect")
         await asyncio.gather(*strangers)
+        returning = [one for one in clients if one.returns]
+        for one in returning:
+            await one.until("sdk_file_watch_started")
+        workspace = await client.workspaces.get(project)
+        await workspace.files.create("news.txt", "they are back")
+        for one in returning:
+            await one.until("sdk_file_watch_change")
         for one in clients:
             await one.sio.disconnect()
 

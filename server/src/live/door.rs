@@ -13,7 +13,6 @@ use agent_api::websocket::Websockets;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
-use fleet::timing;
 use http::{HeaderValue, Method, StatusCode, header};
 use hyper::service::Service as _;
 use serde::Deserialize;
@@ -180,12 +179,9 @@ impl Door {
                 tokio::select! {
                     _ = &mut gone => {}
                     () = flow.ended() => {}
-                    () = leaving.begun() => {
-                        let parting = tokio::time::timeout(timing::SOCKET_PARTING, &mut gone);
-                        if parting.await.is_err() {
-                            flow.end();
-                        }
-                    }
+                    // Without a packet that says so: a client in Python that is told goodbye by
+                    // the engine or the namespace does not come back, one that is cut off does.
+                    () = leaving.begun() => flow.end(),
                 }
                 // When it broke off before the socket had moved over to it, the engine would keep
                 // the socket for ever. Any other socket has ended, or takes no posts any more.
@@ -215,11 +211,7 @@ impl Door {
         let answer = tokio::select! {
             answer = self.service.call(ours) => answer.map_err(|_| Problem::internal())?,
             () = flow.ended() => return Err(unknown()),
-            () = async {
-                leaving.begun().await;
-                // The engine has its own goodbye for sockets that it knows.
-                tokio::time::sleep(timing::SOCKET_PARTING).await;
-            } => return Err(leaves()),
+            () = leaving.begun() => return Err(leaves()),
         };
         let (head, body) = answer.into_parts();
         let body = axum::body::to_bytes(Body::new(body), ANSWER_MAX).await;
