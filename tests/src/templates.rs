@@ -1,6 +1,6 @@
 //! Templates as their users meet them: made, started by their own command, visited, changed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -13,6 +13,9 @@ use crate::{World, wait};
 const INSTALLED: Duration = Duration::from_secs(400);
 /// From the start of an app to its first 200, compilers included.
 const ANSWERS: Duration = Duration::from_secs(180);
+
+/// A change that was not noticed is saved again after this.
+const SAVED_AGAIN: Duration = Duration::from_secs(10);
 
 /// What a template's starter files do.
 pub struct Starter {
@@ -116,9 +119,21 @@ impl Starter {
 
     /// Waits until the preview says `says`, through TLS.
     pub fn answers(&self, world: &World, workspace: &Workspace, says: &str) -> Result<()> {
+        self.answers_after(world, workspace, says, |_| Ok(()))
+    }
+
+    /// The same, with `before` done before each look; it is told for how long it has been waited.
+    fn answers_after(
+        &self,
+        world: &World,
+        workspace: &Workspace,
+        says: &str,
+        mut before: impl FnMut(Duration) -> Result<()>,
+    ) -> Result<()> {
         let url = format!("{}{}", workspace.preview_url()?, self.path);
-        let mut last = String::new();
+        let (mut last, begun) = (String::new(), Instant::now());
         let answered = wait::until_true(&format!("{says:?} at {url}"), ANSWERS, || {
+            before(begun.elapsed())?;
             let answer = Curl::new(world, Version::H2, &url)?.send()?;
             last = format!("{}: {}", answer.status, answer.text());
             Ok(answer.status == 200 && answer.text().contains(says))
@@ -134,7 +149,15 @@ impl Starter {
         let old = workspace.read(file)?;
         let new = old.replace(self.says, "Now it says otherwise: ");
         ensure!(new != old, "{file} does not say {:?}", self.says);
-        workspace.write(file, &new)?;
-        self.answers(world, workspace, "Now it says otherwise")
+        // Saved again from time to time, as a user would: Django takes what it finds when it first
+        // looks for what was loaded, and so misses a change between its start and that look.
+        let mut saved = 0;
+        self.answers_after(world, workspace, "Now it says otherwise", |waited| {
+            if waited >= SAVED_AGAIN * saved {
+                workspace.write(file, &new)?;
+                saved += 1;
+            }
+            Ok(())
+        })
     }
 }

@@ -10,9 +10,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use init_protocol::{RefusalKind, Write};
+use init_protocol::{HOME, RefusalKind, Write};
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::refusal::Refusal;
@@ -21,6 +21,11 @@ use walk::{Last, Parents, Place};
 
 pub use walk::Recent;
 
+/// In [`HOME`]: where content is until it is whole. Beside the file, an app that looks through its
+/// directories would take it for one of its own.
+const DRAFTS: &str = ".fleeks-drafts";
+/// Drafts of an earlier init that are removed at the start, at most.
+const OLD_DRAFTS: usize = 1000;
 /// Attempts at a free name for a temporary file.
 const NAMES: u32 = 16;
 /// Longest target of a link, as the kernel has it.
@@ -43,17 +48,19 @@ impl Files {
         // Only a change tells what it is.
         let umask = rustix::process::umask(Mode::empty());
         rustix::process::umask(umask);
-        Self {
+        let files = Self {
             root,
             umask,
             writes,
             written: Cell::new(0),
             // Not what an earlier init of this volume counted from.
             temporary: Cell::new(now.tv_nsec as u64 ^ ((now.tv_sec as u64) << 30)),
-        }
+        };
+        files.forget_drafts();
+        files
     }
 
-    /// Opens a temporary file beside where the content will be.
+    /// Opens a temporary file for the content.
     pub fn begin(&self, call: &Write) -> Result<Draft, Refusal> {
         let parents = if call.parents {
             Parents::Make
@@ -104,20 +111,30 @@ impl Files {
             }
         }
         let mode = Mode::from_raw_mode(call.mode.or(there).unwrap_or(0o644) & SETTABLE);
-        let (file, temporary) = self.temporary(&place, mode)?;
+        let (file, drafts, temporary) = self.temporary(&place, mode)?;
         Ok(Draft {
             file,
+            drafts,
             temporary: Some(temporary),
             place,
             masked: mode.intersects(self.umask).then_some(mode),
             exclusive: call.exclusive,
+            makes_way: call.parents,
             replaces: there.is_some(),
         })
     }
 
     /// Puts the draft under its name.
     pub fn commit(&self, mut draft: Draft) -> Result<u64, Refusal> {
-        let way = draft.commit()?;
+        let way = match draft.commit() {
+            // Its directory was removed since.
+            Err(refusal) if refusal.kind == RefusalKind::NotFound && draft.makes_way => {
+                let path = draft.place.path();
+                draft.place = walk::resolve(&self.root, &path, Parents::Make, Last::Follow)?;
+                draft.commit()?
+            }
+            committed => committed?,
+        };
         let id = self.next_write();
         self.writes.note(|| draft.place.path(), way, id);
         Ok(id)
@@ -177,16 +194,17 @@ impl Files {
             Err(Errno::NOENT) => Way::Named,
             Err(errno) => return Err(errno.into()),
         };
+        let drafts = self.drafts(&place);
         for _ in 0..NAMES {
             let temporary = self.temporary_name();
-            match rustix::fs::symlinkat(target, dir, &temporary) {
+            match rustix::fs::symlinkat(target, &*drafts, &temporary) {
                 Ok(()) => {}
                 Err(Errno::EXIST) => continue,
                 Err(errno) => return Err(errno.into()),
             }
-            if let Err(errno) = rustix::fs::renameat(dir, &temporary, dir, name) {
+            if let Err(errno) = rustix::fs::renameat(&*drafts, &temporary, dir, name) {
                 // Nothing is to be done when it cannot be removed.
-                let _ = rustix::fs::unlinkat(dir, &temporary, AtFlags::empty());
+                let _ = rustix::fs::unlinkat(&*drafts, &temporary, AtFlags::empty());
                 return Err(errno.into());
             }
             let id = self.next_write();
@@ -214,30 +232,70 @@ impl Files {
         OsString::from(format!(".fleeks-{number:x}.tmp"))
     }
 
-    fn temporary(&self, place: &Place, mode: Mode) -> Result<(OwnedFd, OsString), Refusal> {
+    fn temporary(&self, place: &Place, mode: Mode) -> Result<Drafted, Refusal> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = self.drafts(place);
         for _ in 0..NAMES {
             let name = self.temporary_name();
-            match rustix::fs::openat(&*place.dir, &name, flags, mode) {
-                Ok(file) => return Ok((file, name)),
+            match rustix::fs::openat(&*dir, &name, flags, mode) {
+                Ok(file) => return Ok((file, dir, name)),
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
         Err(Refusal::new(RefusalKind::Other, "no free temporary name"))
     }
+
+    /// Where drafts are; beside the file if the user's code has made that impossible. Opened each
+    /// time: a directory that is held open and removed could not be put to sleep.
+    fn drafts(&self, place: &Place) -> Rc<OwnedFd> {
+        self.open_drafts()
+            .map_or_else(|_| Rc::clone(&place.dir), Rc::new)
+    }
+
+    fn open_drafts(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let home = rustix::fs::openat(CWD, self.root.join(HOME), flags, Mode::empty())?;
+        let open = || rustix::fs::openat(&home, DRAFTS, flags, Mode::empty());
+        match open() {
+            Err(Errno::NOENT) => {
+                rustix::fs::mkdirat(&home, DRAFTS, Mode::RWXU)?;
+                open()
+            }
+            opened => opened,
+        }
+    }
+
+    /// Those that an earlier init of this volume did not bring to an end.
+    fn forget_drafts(&self) {
+        let Ok(drafts) = self.open_drafts() else {
+            return;
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let entries = rustix::fs::openat(&drafts, ".", flags, Mode::empty()).and_then(Dir::new);
+        for entry in entries.into_iter().flatten().flatten().take(OLD_DRAFTS) {
+            // Nothing is to be done when it cannot be removed.
+            let _ = rustix::fs::unlinkat(&drafts, entry.file_name(), AtFlags::empty());
+        }
+    }
 }
+
+/// An open file, its directory, and its name there.
+type Drafted = (OwnedFd, Rc<OwnedFd>, OsString);
 
 /// A file on its way; dropped before [`Files::commit`] it leaves nothing behind.
 pub struct Draft {
     file: OwnedFd,
-    /// Its name until then.
+    /// Where it is until then, and its name there.
+    drafts: Rc<OwnedFd>,
     temporary: Option<OsString>,
     place: Place,
     /// The mode to set, if the umask took something off it.
     masked: Option<Mode>,
     exclusive: bool,
+    /// Directories on the way are made.
+    makes_way: bool,
     /// A file was there when it was begun.
     replaces: bool,
 }
@@ -265,20 +323,21 @@ impl Draft {
         let Some(temporary) = &self.temporary else {
             return Ok(way);
         };
+        let (from, draft) = (&*self.drafts, temporary);
         let (dir, name) = (&*self.place.dir, &self.place.name);
         if self.exclusive {
             let flags = RenameFlags::NOREPLACE;
-            match rustix::fs::renameat_with(dir, temporary, dir, name, flags) {
+            match rustix::fs::renameat_with(from, draft, dir, name, flags) {
                 // Not every file system, and not every gVisor, knows how: a link does it as well,
                 // and the temporary name goes with the draft.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                    rustix::fs::linkat(dir, temporary, dir, name, AtFlags::empty())?;
+                    rustix::fs::linkat(from, draft, dir, name, AtFlags::empty())?;
                     return Ok(Way::Made);
                 }
                 renamed => renamed?,
             }
         } else {
-            rustix::fs::renameat(dir, temporary, dir, name)?;
+            rustix::fs::renameat(from, draft, dir, name)?;
         }
         self.temporary = None;
         Ok(way)
@@ -289,7 +348,7 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if let Some(name) = &self.temporary {
             // Nothing is to be done when it cannot be removed.
-            let _ = rustix::fs::unlinkat(&*self.place.dir, name, AtFlags::empty());
+            let _ = rustix::fs::unlinkat(&*self.drafts, name, AtFlags::empty());
         }
     }
 }

@@ -11,7 +11,7 @@ struct Volume {
 impl Volume {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("workspace")).unwrap();
+        fs::create_dir_all(dir.path().join("workspace").join(HOME)).unwrap();
         let files = Files::new(dir.path().join("workspace"), Rc::default());
         Self { dir, files }
     }
@@ -42,6 +42,7 @@ impl Volume {
         let mut names: Vec<_> = fs::read_dir(self.path(""))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != HOME)
             .collect();
         names.sort();
         names
@@ -95,6 +96,43 @@ fn a_draft_that_is_dropped_leaves_the_old_file() {
     drop(draft);
     assert_eq!(fs::read_to_string(volume.path("a")).unwrap(), "old");
     assert_eq!(volume.names(), ["a"]);
+}
+
+#[test]
+fn what_is_not_whole_is_seen_by_nobody() {
+    let volume = Volume::new();
+    let drafts = volume.path(HOME).join(DRAFTS);
+    let begin = |path: &str| {
+        let mut draft = volume.files.begin(&write(path)).ok().unwrap();
+        draft.write(b"half").unwrap();
+        draft
+    };
+    let draft = begin("new/file");
+    assert_eq!(fs::read_dir(volume.path("new")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(&drafts).unwrap().count(), 1);
+    drop(draft);
+    assert_eq!(fs::read_dir(&drafts).unwrap().count(), 0);
+
+    // What a killed init left goes when the next one starts.
+    std::mem::forget(begin("new/file"));
+    drop(Files::new(volume.path(""), Rc::default()));
+    assert_eq!(fs::read_dir(&drafts).unwrap().count(), 0);
+
+    // Whatever user code makes of the place, files are written, and nowhere else.
+    let elsewhere = volume.dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::remove_dir(&drafts).unwrap();
+    symlink(&elsewhere, &drafts).unwrap();
+    let draft = begin("beside");
+    assert_eq!(volume.names().len(), 2, "{:?}", volume.names());
+    volume.files.commit(draft).ok().unwrap();
+    fs::remove_dir_all(volume.path(HOME)).unwrap();
+    symlink(&elsewhere, volume.path(HOME)).unwrap();
+    assert!(volume.write("beside", "again").is_ok());
+    fs::remove_file(volume.path(HOME)).unwrap();
+    assert!(volume.write("beside", "and again").is_ok());
+    assert_eq!(volume.names(), ["beside", "new"]);
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
 }
 
 #[test]
