@@ -53,6 +53,19 @@ export async function terminals(watch: Watch, project: string): Promise<void> {
   await line(page, "echo after-$((2 + 3))");
   await shows(page, /^after-5$/m);
 
+  // What is selected is copied, and what is pasted is typed.
+  await line(page, "clear; echo copy-$((40 + 2))-me");
+  await shows(page, /^copy-42-me$/m);
+  // The mouse is heard by what lies over the rows.
+  const row = page.locator(".xterm-rows > div").filter({ hasText: /^copy-42-me\s*$/ });
+  await row.dblclick({ position: { x: 20, y: 8 }, force: true });
+  await page.keyboard.press("Control+Shift+C");
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), "copy-42-me");
+  await page.evaluate(() => navigator.clipboard.writeText("echo pasted-$((1 + 6))"));
+  await page.keyboard.press("Control+Shift+V");
+  await page.keyboard.press("Enter");
+  await shows(page, /^pasted-7$/m);
+
   await page.getByRole("button", { name: `Put ${project} to sleep` }).click();
   await page.getByText("Asleep; what you type wakes it").waitFor();
   await watch.inspect("terminal-asleep");
