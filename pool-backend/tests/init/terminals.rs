@@ -118,7 +118,8 @@ async fn a_shell_at_a_terminal() {
     viewer.sees("25 81").await;
     // A new size is told to whoever is in the foreground. (Not bash itself: between two of its own
     // commands it may fail to parse a trap.)
-    let watcher = "bash -c 'trap \"stty size\" WINCH; echo set-$((1+1)); while :; do sleep 0.1; done'\r";
+    let watcher =
+        "bash -c 'trap \"stty size\" WINCH; echo set-$((1+1)); while :; do sleep 0.1; done'\r";
     viewer.types(watcher).await;
     viewer.sees("set-2").await;
     viewer.attached.saying.resize(TerminalSize {
