@@ -248,7 +248,7 @@ impl Files {
     }
 
     /// Where drafts are; beside the file if the user's code has made that impossible. Opened each
-    /// time: a directory that is held open and removed could not be put to sleep.
+    /// time, since that code may remove it, and a checkpoint should meet no open directory that is gone.
     fn drafts(&self, place: &Place) -> Rc<OwnedFd> {
         self.open_drafts()
             .map_or_else(|_| Rc::clone(&place.dir), Rc::new)

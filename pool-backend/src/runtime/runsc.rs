@@ -7,7 +7,7 @@
 //! it starts, and told to ignore them. Its own `pause` stops what is inside, but not its kernel, which
 //! looks every 0.4 ms whether a system call's quick way is worth it (`controlFastPath` of its systrap):
 //! 6 to 7 % of a core here, for a sandbox in which nothing happens. So who stands still does so by the
-//! cgroup's freezer, which is also forty times as quick; no command of runsc's is answered meanwhile.
+//! cgroup's freezer, which runs no program either; no command of runsc's is answered meanwhile.
 
 use std::fs::File;
 use std::io::{self, Write as _};
