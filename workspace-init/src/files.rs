@@ -250,16 +250,16 @@ impl Files {
     /// Where drafts are; beside the file if the user's code has made that impossible. Opened each
     /// time, since that code may remove it, and a checkpoint should meet no open directory that is gone.
     fn drafts(&self, place: &Place) -> Rc<OwnedFd> {
-        self.open_drafts()
+        self.open_drafts(Parents::Make)
             .map_or_else(|_| Rc::clone(&place.dir), Rc::new)
     }
 
-    fn open_drafts(&self) -> Result<OwnedFd, Errno> {
+    fn open_drafts(&self, missing: Parents) -> Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let home = rustix::fs::openat(CWD, self.root.join(HOME), flags, Mode::empty())?;
         let open = || rustix::fs::openat(&home, DRAFTS, flags, Mode::empty());
         match open() {
-            Err(Errno::NOENT) => {
+            Err(Errno::NOENT) if missing == Parents::Make => {
                 rustix::fs::mkdirat(&home, DRAFTS, Mode::RWXU)?;
                 open()
             }
@@ -269,7 +269,7 @@ impl Files {
 
     /// Those that an earlier init of this volume did not bring to an end.
     fn forget_drafts(&self) {
-        let Ok(drafts) = self.open_drafts() else {
+        let Ok(drafts) = self.open_drafts(Parents::MustExist) else {
             return;
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
