@@ -5,6 +5,7 @@
 //   FLEEKS_DOMAIN  its domain
 //   FLEEKS_KEY_FILE  the file of the first owner's key
 //   FLEEKS_SHOTS   a directory for screenshots
+//   FLEEKS_WAYS    if it runs in a network of its own, the ways out; see ways.ts
 //
 // Whatever else it finds, a breach of the content policy, an error in the browser's console, or a
 // serious fault for somebody who does not see or does not point ends it.
@@ -18,6 +19,7 @@ import { jobsAndPorts } from "./walks/ports";
 import { reconnecting, terminals } from "./walks/terminal";
 import { create, remove, sleepAndWake } from "./walks/workspace";
 import { operators } from "./walks/operators";
+import { openWays } from "./ways";
 
 const env = (name: string) => {
   const value = process.env[name];
@@ -33,6 +35,7 @@ const place = {
   shots: env("FLEEKS_SHOTS"),
 };
 
+const ways = await openWays();
 const browser = await launch();
 try {
   const watch = await Watch.open(browser, place);
@@ -60,4 +63,5 @@ try {
   throw error;
 } finally {
   await browser.close();
+  ways.close();
 }

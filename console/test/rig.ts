@@ -81,8 +81,6 @@ export class Watch {
         this.#expected -= 1;
         return;
       }
-      // Sandboxes come and go on this machine, and so do its network interfaces; the page asks again.
-      if (/ERR_NETWORK_CHANGED/.test(message.text())) return;
       if (this.#isCut && /ERR_(CONNECTION|EMPTY|SOCKET)|WebSocket connection to/.test(message.text())) return;
       this.fault(`console: ${message.text()} (${message.location().url})`);
     });

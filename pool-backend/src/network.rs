@@ -13,7 +13,7 @@ mod resolvers;
 mod rules;
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fleet::id::InstanceId;
 use fleet::timing;
@@ -23,6 +23,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 pub use address::GATEWAY;
+pub use link::Netns;
 
 use crate::runtime::{OciId, Traffic};
 use address::AddressPool;
@@ -65,38 +66,6 @@ impl std::fmt::Debug for Network {
         f.debug_struct("Network")
             .field("instance", &self.instance)
             .finish_non_exhaustive()
-    }
-}
-
-/// A prepared network namespace. Taken away again on drop, unless [`Netns::keep`] was called once
-/// something runs in it.
-#[derive(Debug)]
-pub struct Netns {
-    path: PathBuf,
-    kept: bool,
-}
-
-impl Netns {
-    /// For [`crate::runtime::ContainerSpec::netns`].
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// From now on only [`Network::release`] takes it away.
-    pub fn keep(mut self) {
-        self.kept = true;
-    }
-}
-
-impl Drop for Netns {
-    fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
-        // The link goes with the namespace that holds its other end.
-        if let Err(error) = link::remove_netns(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "a network namespace stays behind");
-        }
     }
 }
 
@@ -161,11 +130,7 @@ impl Network {
         if link::netns_path(id.as_str()).exists() {
             self.release(id).await?;
         }
-        let (namespace, inside) = link::make_netns(id.as_str()).await?;
-        let netns = Netns {
-            path: link::netns_path(id.as_str()),
-            kept: false,
-        };
+        let (netns, namespace, inside) = link::make_netns(id.as_str()).await?;
         let name = self.link_name(id);
         let link = Link {
             name: &name,

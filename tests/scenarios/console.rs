@@ -2,10 +2,10 @@
 //! `console/test`.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use fleeks_tests::ways::Ways;
 use fleeks_tests::world::{Runtime, repository};
 use fleeks_tests::{World, process};
 
@@ -18,7 +18,8 @@ pub fn an_owner_walks_through_it(runtime: Runtime) -> Result<()> {
     let ready = world.ready()?;
     let shots = repository().join("test-output/console");
     fs::create_dir_all(&shots).context("make a place for screenshots")?;
-    let mut command = Command::new("node");
+    let ways = Ways::to(&[ready.http.port(), ready.https.port()])?;
+    let mut command = ways.command("node");
     command
         .arg(repository().join("console/test/run.mjs"))
         .arg("browser");

@@ -23,6 +23,7 @@ pub mod templates;
 pub mod together;
 pub mod traces;
 pub mod wait;
+pub mod ways;
 pub mod websocket;
 pub mod workspace;
 pub mod world;

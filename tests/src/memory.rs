@@ -24,6 +24,11 @@ pub fn proportional(pid: i32) -> Result<u64> {
     field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
 }
 
+/// What it wrote itself, without the pages of its program that happened to be read. In bytes.
+pub fn anonymous(pid: i32) -> Result<u64> {
+    field(&format!("/proc/{pid}/smaps_rollup"), "Pss_Anon:")
+}
+
 fn field(path: &str, name: &str) -> Result<u64> {
     let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(name));

@@ -15,6 +15,7 @@ use super::launch::{Launcher, mint_token, no_network};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
 use crate::init_client::{Captured, InitClient, OutputLimits};
+use crate::network::Netns;
 use crate::runtime::{ContainerSpec, OciId, Rootfs};
 
 /// What a sandbox is for.
@@ -108,11 +109,15 @@ impl Launcher {
         let address = self.network.mint_address().await.map_err(no_network)?;
         let id = OciId::new(&self.instance, &ContainerId::mint(), Generation(0));
         self.owned.insert(id.clone());
-        let done = tokio::select! {
-            done = self.open_and_work(&id, &errand, address, work) => done,
-            () = self.provisioner.closing() => {
-                Err(Error::new(ErrorKind::NotReady, "shutting down"))
-            }
+        // Not cut short by a shutdown: it takes some milliseconds, and has to be there to be cleared.
+        let done = match self.network.prepare(&id, address).await {
+            Ok(netns) => tokio::select! {
+                done = self.open_and_work(&id, &errand, address, netns, work) => done,
+                () = self.provisioner.closing() => {
+                    Err(Error::new(ErrorKind::NotReady, "shutting down"))
+                }
+            },
+            Err(error) => Err(no_network(error)),
         };
         self.clear(&id).await;
         self.network.free_address(address);
@@ -124,6 +129,7 @@ impl Launcher {
         id: &OciId,
         errand: &Errand,
         address: std::net::Ipv4Addr,
+        netns: Netns,
         work: impl FnOnce(Workshop) -> F,
     ) -> Result<T, Error>
     where
@@ -135,11 +141,6 @@ impl Launcher {
                 .map_err(|error| Error::from_io("a directory could not be made", error))?;
         }
         let token = mint_token();
-        let netns = self
-            .network
-            .prepare(id, address)
-            .await
-            .map_err(no_network)?;
         self.let_go(address).await?;
         let spec = ContainerSpec {
             id: id.clone(),

@@ -79,27 +79,61 @@ pub fn netns_path(name: &str) -> PathBuf {
     Path::new(NETNS_DIR).join(name)
 }
 
-/// Makes a named network namespace and a netlink connection inside it.
+/// A named network namespace. Its name is taken away again on drop, unless [`Netns::keep`] was
+/// called once something runs in it.
+#[derive(Debug)]
+pub struct Netns {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Netns {
+    /// For [`crate::runtime::ContainerSpec::netns`].
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// From now on only [`super::Network::release`] takes it away.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        // A link goes with the namespace that holds its other end.
+        if let Err(error) = remove_netns(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "a network namespace stays behind");
+        }
+    }
+}
+
+/// Makes a named network namespace and a netlink connection inside it. Cancel safe: what is made
+/// for nobody goes again at once.
 ///
 /// # Errors
 /// [`NetworkError::Refused`].
-pub async fn make_netns(name: &str) -> Result<(File, Handle), NetworkError> {
-    let path = netns_path(name);
+pub async fn make_netns(name: &str) -> Result<(Netns, File, Handle), NetworkError> {
+    // Of the thread's, so that it is its answer or goes with it: the caller may be gone by then.
+    let netns = Netns {
+        path: netns_path(name),
+        kept: false,
+    };
     let runtime = tokio::runtime::Handle::current();
     let (sender, receiver) = tokio::sync::oneshot::channel();
     // A thread of its own: it cannot leave the namespace again, so it must end.
     std::thread::Builder::new()
         .name("netns".to_owned())
         .spawn(move || {
-            let made = enter_new_netns(&path).and_then(|namespace| {
+            let made = enter_new_netns(netns.path()).and_then(|namespace| {
                 let _in_runtime = runtime.enter();
                 let (connection, handle, _) = rtnetlink::new_connection()?;
                 runtime.spawn(connection);
-                Ok((namespace, handle))
+                Ok((netns, namespace, handle))
             });
-            if made.is_err() {
-                drop(remove_netns(&path));
-            }
             drop(sender.send(made));
         })
         .map_err(io_refused("start a thread"))?;
