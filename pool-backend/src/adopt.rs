@@ -33,8 +33,8 @@ use futures_util::{StreamExt as _, stream};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::driver::Driver;
 use crate::driver::launch::Launcher;
+use crate::driver::{Driver, Found};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
 use crate::init_client::InitClient;
@@ -164,7 +164,8 @@ async fn take_over(
     init: Option<InitClient>,
 ) -> Result<(), Error> {
     engine.announce(&record).await?;
-    let handle = Driver::engage(engine, record, init)?;
+    let running = init.map(|init| Found { init, still: false });
+    let handle = Driver::engage(engine, record, running)?;
     engine.table.insert(&handle);
     Ok(())
 }

@@ -50,6 +50,14 @@ use crate::wakes::Ended;
 /// Starts that are tried before a workspace counts as failed.
 const ATTEMPTS: u32 = 3;
 
+/// A container that runs already.
+pub(crate) struct Found {
+    /// How to talk to its init.
+    pub(crate) init: InitClient,
+    /// Its processes stand still: the first who comes lets them go on.
+    pub(crate) still: bool,
+}
+
 /// See the module.
 pub(crate) struct Driver {
     engine: Arc<Engine>,
@@ -61,18 +69,20 @@ pub(crate) struct Driver {
     connections_since: Generation,
     /// When it was last found alive.
     seen_alive: Option<Instant>,
+    /// Nobody has used it: it was claimed as it stood in its pool.
+    unused: bool,
 }
 
 impl Driver {
-    /// Takes charge of a workspace: of its running container, if `running` has the client of its
-    /// init, else of its volume only.
+    /// Takes charge of a workspace: of its container, if there is one (the record's state says
+    /// whether it stands still, too), else of its volume only.
     ///
     /// # Errors
     /// The record belongs to nobody.
     pub(crate) fn engage(
         engine: &Arc<Engine>,
         record: WorkspaceRecord,
-        running: Option<InitClient>,
+        running: Option<Found>,
     ) -> Result<Arc<Handle>, Error> {
         let Some(claim) = &record.claim else {
             return Err(Error::new(
@@ -81,6 +91,7 @@ impl Driver {
             ));
         };
         let identity = Identity::new(&record, claim);
+        let unused = running.as_ref().is_some_and(|found| found.still);
         let status = Status {
             state: record.state,
             generation: record.generation,
@@ -89,7 +100,14 @@ impl Driver {
             problem: None,
         };
         let connections_since = record.generation;
-        let gate = running.map(|init| new_gate(engine, &record, connections_since, init));
+        let gate = running.map(|found| {
+            let gate = new_gate(engine, &record, connections_since, found.init);
+            if found.still {
+                // Nobody knows of it, so nobody is inside.
+                let _ = gate.shut();
+            }
+            gate
+        });
         let settings = record.lifecycle.clone();
         let activity = record.activity.as_ref();
         let activity = activity.map_or_else(Activity::new, Activity::recorded);
@@ -103,6 +121,7 @@ impl Driver {
             problem: None,
             connections_since,
             seen_alive: None,
+            unused,
         };
         engine.tasks.spawn(driver.run());
         Ok(handle)

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use fleet::directory::{Directory, DirectoryError, Row};
 use fleet::id::{NodeId, OwnerId, ProjectId, TemplateName};
 use fleet::instance::DataDir;
+use fleet::lifecycle::State;
 use fleet::record::{Claim, RecordError, RecordStore, WorkspaceRecord};
 use fleet::timing;
 use time::OffsetDateTime;
@@ -20,9 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::driver::launch::Launcher;
-use crate::driver::{Driver, Handle};
+use crate::driver::{Driver, Found, Handle};
 use crate::error::{Error, ErrorKind};
-use crate::init_client::InitClient;
 use crate::keeper::{Room, Shelf};
 use crate::pool::room::MemoryShare;
 use crate::quota::Quotas;
@@ -165,7 +165,10 @@ impl Engine {
             None => None,
         };
         let (mut record, running) = match warm {
-            Some(warm) => (warm.record, Some(warm.init)),
+            Some((warm, still)) => {
+                let init = warm.init;
+                (warm.record, Some(Found { init, still }))
+            }
             None => (self.launcher.mint(template).await?, None),
         };
         // Time as a warm container is not its owner's.
@@ -189,10 +192,14 @@ impl Engine {
     /// Durable, then known to everybody.
     async fn settle(
         self: &Arc<Self>,
-        record: WorkspaceRecord,
-        running: Option<InitClient>,
+        mut record: WorkspaceRecord,
+        running: Option<Found>,
     ) -> Result<Arc<Handle>, Error> {
         self.save(&record).await?;
+        if running.as_ref().is_some_and(|found| found.still) {
+            // Not recorded, as ever: who starts after us thaws it.
+            record.state = State::Frozen;
+        }
         self.announce(&record).await?;
         let handle = Driver::engage(self, record, running)?;
         self.table.insert(&handle);

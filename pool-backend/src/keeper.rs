@@ -26,6 +26,7 @@ use crate::init_client::{InitClient, InitError};
 use crate::pool::room::Wish;
 use crate::pool::{Pool, PoolSize};
 use crate::provision;
+use crate::runtime::ContainerStatus;
 use crate::workspaces::PoolStatus;
 pub(crate) use sizer::{Room, Sizer};
 
@@ -54,8 +55,10 @@ impl Shelf {
         }
     }
 
-    /// A warm container that answers, if there is one. Dead ones on the way are thrown away.
-    pub(crate) async fn claim(&self, engine: &Arc<Engine>) -> Option<Warm> {
+    /// A warm container, if there is one, and whether it still stands still. One that runs has
+    /// answered; one that was lulled has answered before that, and nothing in it has happened since.
+    /// Dead ones on the way are thrown away.
+    pub(crate) async fn claim(&self, engine: &Arc<Engine>) -> Option<(Warm, bool)> {
         let came = |hit| {
             engine.launcher.metrics.pools.came(&self.template, hit);
             self.came(hit);
@@ -77,19 +80,21 @@ impl Shelf {
     }
 
     /// The next that is not dead, or one that says nothing at all.
-    async fn claim_one(&self, engine: &Arc<Engine>) -> Option<Result<Warm, Warm>> {
+    async fn claim_one(&self, engine: &Arc<Engine>) -> Option<Result<(Warm, bool), Warm>> {
         loop {
             let warm = self.pool.lock().claim()?;
             let id = engine.launcher.id_of(&warm.record);
-            let answer = match engine.launcher.runtime.rouse(&id) {
-                Ok(()) => timeout(timing::WARM_ANSWER, warm.init.ping()).await,
-                Err(error) => {
-                    tracing::debug!(container = %warm.record.container, %error, "not roused");
-                    Ok(Err(InitError::Protocol("it cannot be asked")))
+            let answer = match engine.launcher.runtime.status(&id).await {
+                // To let it go on and ask it would take its processes some 6 ms of CPU time, and
+                // whoever uses it first does that anyway.
+                Ok(ContainerStatus::Paused) => return Some(Ok((warm, true))),
+                Ok(ContainerStatus::Running) => {
+                    timeout(timing::WARM_ANSWER, warm.init.ping()).await
                 }
+                _ => Ok(Err(InitError::Protocol("it does not run"))),
             };
             match answer {
-                Ok(Ok(())) => return Some(Ok(warm)),
+                Ok(Ok(())) => return Some(Ok((warm, false))),
                 Err(_) | Ok(Err(InitError::TimedOut)) => {
                     tracing::warn!(container = %warm.record.container, "a warm container is silent");
                     return Some(Err(warm));

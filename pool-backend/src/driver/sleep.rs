@@ -100,8 +100,8 @@ impl Driver {
             }
             self.pass(Point::ThawResumed).await;
             tracing::debug!(workspace = %self.handle.id(), took = ?began.elapsed(), "thawed");
-            // What did not fall asleep after all was not woken.
-            if gate.is_knocked() {
+            // What did not fall asleep after all was not woken, nor what is used for the first time.
+            if !std::mem::take(&mut self.unused) && gate.is_knocked() {
                 self.woke(Outcome::Thawed, began, None);
             }
             if let Err(error) = self.step(Event::Thaw) {

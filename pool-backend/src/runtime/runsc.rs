@@ -28,6 +28,13 @@ use crate::config::Limits;
 /// Host threads that the sandbox itself needs beside one for each of the container's.
 const OWN_THREADS: u32 = 128;
 
+/// Nanoseconds by which the sandbox's timers may be late, inherited by all of its threads.
+///
+/// An idle sandbox looks every 0.4 ms whether its fast path pays (systrap's `controlFastPath`),
+/// which takes 7 % of a core at the kernel's 50 µs; 4.4 % at 1 ms, 2 % at 5 ms. Newer builds than
+/// Debian's park that loop (gVisor's pull request 13470).
+const TIMER_SLACK: u64 = 5_000_000;
+
 const OPTIONS: [&str; 5] = [
     "--platform=systrap",
     "--network=sandbox",
@@ -110,6 +117,7 @@ fn in_its_place(command: &mut Command, cgroups: Vec<File>) {
 
 /// What the new process does before it becomes runsc.
 fn set_stage(cgroups: &[File]) -> io::Result<()> {
+    nix::sys::prctl::set_timerslack(TIMER_SLACK)?;
     for mut cgroup in cgroups {
         cgroup.write_all(b"0")?;
     }
