@@ -175,6 +175,9 @@ pub const POOL_MEASURE: Duration = Duration::from_secs(10);
 pub const WARM_ANSWER: Duration = Duration::from_secs(8);
 /// A refill lets starts that somebody waits for go first, but for no longer than this.
 pub const REFILL_YIELD: Duration = Duration::from_secs(2);
+/// A refill begins when nobody has come or been waiting for this long: claims of a burst come one
+/// after the other, and two containers that start take two cores.
+pub const REFILL_QUIET: Duration = Duration::from_millis(50);
 /// A command that names no timeout.
 pub const EXECUTE_DEFAULT: Duration = Duration::from_secs(30);
 /// Before a container falls asleep whose runtime cannot keep connections: for its processes to see
@@ -300,6 +303,7 @@ const _: () = {
     assert!(shorter(START_LOOK, INIT_READY));
     assert!(shorter(DRAIN_LOOK, DRAIN));
     assert!(shorter(REFILL_PACE, REFILL_YIELD));
+    assert!(shorter(REFILL_QUIET, REFILL_YIELD));
     assert!(shorter(DEMAND_SLOT, DEMAND_MEMORY));
     assert!(shorter(REFILL_GUESS, REFILL_COUNTED));
     assert!(shorter(POOL_LOOK, POOL_MEASURE));

@@ -213,6 +213,7 @@ async fn refill(engine: Arc<Engine>, shelf: Arc<Shelf>) {
 
 /// Recorded before it is started (its token must outlive us) and again when it runs.
 async fn warm_up(engine: &Arc<Engine>, template: &TemplateName) -> Result<Warm, Error> {
+    engine.launcher.after_others().await;
     let mut record = engine.launcher.mint(template).await?;
     record.generation = Generation(1);
     record.state = State::Starting;

@@ -303,6 +303,11 @@ impl Launcher {
         self.turns.first()
     }
 
+    /// For a refill: lets everybody who waits go first; not for ever.
+    pub(crate) async fn after_others(&self) {
+        self.turns.others().await;
+    }
+
     /// How to talk to the init of the container that the record names.
     pub(crate) fn init_of(record: &WorkspaceRecord) -> InitClient {
         let address = SocketAddrV4::new(record.address, CONTROL_PORT);

@@ -5,7 +5,7 @@
 
 use fleet::timing;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::error::{Error, ErrorKind};
 
@@ -32,7 +32,15 @@ pub(crate) struct Turns {
     ahead: Semaphore,
     asleep: Semaphore,
     /// Awaited starts, underway or waiting, and claims.
-    waiting: watch::Sender<usize>,
+    waiting: watch::Sender<Others>,
+}
+
+/// Those who go before refills.
+#[derive(Debug, Clone, Copy, Default)]
+struct Others {
+    count: usize,
+    /// When the last of them was done.
+    left: Option<Instant>,
 }
 
 impl Turns {
@@ -41,7 +49,7 @@ impl Turns {
             awaited: Semaphore::new(AWAITED),
             ahead: Semaphore::new(AHEAD as usize),
             asleep: Semaphore::new(ASLEEP),
-            waiting: watch::Sender::new(0),
+            waiting: watch::Sender::default(),
         }
     }
 
@@ -65,9 +73,7 @@ impl Turns {
             }
             Urgency::Ahead => {
                 let permit = self.ahead.acquire().await.map_err(closed)?;
-                let mut waiting = self.waiting.subscribe();
-                // Elapsed: the others had their advantage.
-                let _ = timeout(timing::REFILL_YIELD, waiting.wait_for(|count| *count == 0)).await;
+                self.others().await;
                 Ok(Turn {
                     _permit: permit,
                     _waiting: None,
@@ -78,6 +84,23 @@ impl Turns {
 }
 
 impl Turns {
+    /// Lets everybody who waits go first, and who comes just after them; not for ever.
+    pub(super) async fn others(&self) {
+        let mut waiting = self.waiting.subscribe();
+        let quiet = async {
+            // It does not fail: the sender is ours.
+            let none = |others: &Others| others.count == 0;
+            while let Ok(left) = waiting.wait_for(none).await.map(|others| others.left) {
+                match left.map(|left| left + timing::REFILL_QUIET) {
+                    Some(quiet) if quiet > Instant::now() => sleep_until(quiet).await,
+                    _ => return,
+                }
+            }
+        };
+        // Elapsed: the others had their advantage.
+        let _ = timeout(timing::REFILL_YIELD, quiet).await;
+    }
+
     /// Whether the next one who starts would have to wait.
     pub(super) fn are_all_taken(&self) -> bool {
         self.awaited.available_permits() == 0
@@ -112,17 +135,20 @@ pub(crate) struct Turn<'a> {
 }
 
 /// One awaited start or claim more, until dropped.
-pub(crate) struct Waiting<'a>(&'a watch::Sender<usize>);
+pub(crate) struct Waiting<'a>(&'a watch::Sender<Others>);
 
 impl<'a> Waiting<'a> {
-    fn enter(count: &'a watch::Sender<usize>) -> Self {
-        count.send_modify(|count| *count += 1);
-        Self(count)
+    fn enter(others: &'a watch::Sender<Others>) -> Self {
+        others.send_modify(|others| others.count += 1);
+        Self(others)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count = count.saturating_sub(1));
+        self.0.send_modify(|others| {
+            others.count = others.count.saturating_sub(1);
+            others.left = Some(Instant::now());
+        });
     }
 }
