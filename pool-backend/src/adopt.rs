@@ -102,10 +102,6 @@ async fn adopt_one(
         tracing::warn!(workspace = %record.id, %error, "a stale snapshot stays");
     }
     let ran = record.state == State::Running || record.state.is_still();
-    if record.claim.is_none() && status.is_some() {
-        // A warm one was lulled; if it is no more, that shows next.
-        drop(engine.launcher.runtime.rouse(&id));
-    }
     let init = match status {
         Some(ContainerStatus::Running) if ran => greet(&record).await,
         Some(ContainerStatus::Paused) if ran => thaw(engine, &record, &id).await,

@@ -237,10 +237,14 @@ async fn launch(engine: &Arc<Engine>, record: &mut WorkspaceRecord) -> Result<In
     Ok(init)
 }
 
-/// Until somebody claims it, it costs no CPU time.
+/// Until somebody uses it, it costs no CPU time: where the runtime itself is busy with an idle
+/// container, it stands still.
 pub(crate) async fn lull(engine: &Engine, record: &WorkspaceRecord) {
+    if !engine.launcher.runtime.sleep().idles_at_cost {
+        return;
+    }
     let id = engine.launcher.id_of(record);
-    if let Err(error) = engine.launcher.runtime.lull(&id).await {
+    if let Err(error) = engine.launcher.runtime.pause(&id).await {
         tracing::debug!(container = %record.container, %error, "a warm container stays awake");
     }
 }

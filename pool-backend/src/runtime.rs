@@ -280,25 +280,6 @@ pub trait Runtime: Send + Sync + 'static {
     /// [`RuntimeError`].
     async fn remove(&self, id: &OciId) -> Result<(), RuntimeError>;
 
-    /// Lets a container of which nothing is wanted cost no CPU time: where the runtime itself is
-    /// busy with an idle container ([`SleepTraits::idles_at_cost`]), all its
-    /// processes on the host stand still. [`Runtime::rouse`] it before anything but `status`,
-    /// `usage` and `remove` is asked of it.
-    ///
-    /// # Errors
-    /// [`RuntimeError`]; it runs then.
-    async fn lull(&self, _id: &OciId) -> Result<(), RuntimeError> {
-        Ok(())
-    }
-
-    /// Undoes [`Runtime::lull`]. Costs a file write. Idempotent.
-    ///
-    /// # Errors
-    /// [`RuntimeError`].
-    fn rouse(&self, _id: &OciId) -> Result<(), RuntimeError> {
-        Ok(())
-    }
-
     /// Stops all processes where they are. Idempotent.
     ///
     /// # Errors

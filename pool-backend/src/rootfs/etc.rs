@@ -139,7 +139,8 @@ fn copy(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
         prune(from, to)?;
         for entry in std::fs::read_dir(from)?.flatten() {
             // Alternatives of manual pages, four of five: nobody's program reads them.
-            if entry.path().extension().is_none_or(|end| end != "gz") {
+            let manual = entry.path().extension().is_some_and(|end| end == "gz");
+            if !(manual && entry.file_type()?.is_symlink()) {
                 copy(&entry.path(), &to.join(entry.file_name()), depth - 1)?;
             }
         }

@@ -207,6 +207,24 @@ impl OciProgram {
         }
     }
 
+    /// What `runc pause` does, without the program.
+    pub async fn freeze(&self, id: &OciId) -> Result<(), RuntimeError> {
+        let frozen = self.cgroups.freeze(id.as_str()).await;
+        frozen.map_err(|source| RuntimeError::Io {
+            context: "freeze a container",
+            source,
+        })
+    }
+
+    /// Undoes [`OciProgram::freeze`]. Costs a file write. Idempotent.
+    pub fn thaw(&self, id: &OciId) -> Result<(), RuntimeError> {
+        let thawed = self.cgroups.thaw(id.as_str());
+        thawed.map_err(|source| RuntimeError::Io {
+            context: "thaw a container",
+            source,
+        })
+    }
+
     /// What runsc wrote down about a container.
     fn sandbox(&self, id: &OciId) -> Option<SandboxState> {
         let file = format!("{id}_sandbox:{id}.state");

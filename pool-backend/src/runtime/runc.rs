@@ -98,20 +98,11 @@ impl Runtime for Runc {
     }
 
     async fn pause(&self, id: &OciId) -> Result<(), RuntimeError> {
-        // What `runc pause` does, without the program.
-        let frozen = self.program.cgroups.freeze(id.as_str()).await;
-        frozen.map_err(|source| RuntimeError::Io {
-            context: "freeze a container",
-            source,
-        })
+        self.program.freeze(id).await
     }
 
     async fn resume(&self, id: &OciId) -> Result<(), RuntimeError> {
-        let thawed = self.program.cgroups.thaw(id.as_str());
-        thawed.map_err(|source| RuntimeError::Io {
-            context: "thaw a container",
-            source,
-        })
+        self.program.thaw(id)
     }
 
     async fn checkpoint(&self, id: &OciId, images: &Path) -> Result<(), RuntimeError> {

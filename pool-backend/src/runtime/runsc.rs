@@ -84,7 +84,7 @@ impl Runsc {
     /// Of a container that stands still. It must, for runsc: otherwise its processes would run on
     /// between this checkpoint and whatever stops them next, and the volume with them.
     async fn write_images(&self, id: &OciId, images: &Path) -> Result<(), RuntimeError> {
-        self.rouse(id)?;
+        self.program.thaw(id)?;
         let paused = ContainerStatus::Paused;
         self.program.switch("pause", id, paused).await?;
         let mut command = self.program.sleep_command(id, "checkpoint", images)?;
@@ -167,28 +167,12 @@ impl Runtime for Runsc {
         self.program.remove(id).await
     }
 
-    async fn lull(&self, id: &OciId) -> Result<(), RuntimeError> {
-        self.pause(id).await
-    }
-
-    fn rouse(&self, id: &OciId) -> Result<(), RuntimeError> {
-        let thawed = self.program.cgroups.thaw(id.as_str());
-        thawed.map_err(|source| RuntimeError::Io {
-            context: "thaw a container",
-            source,
-        })
-    }
-
     async fn pause(&self, id: &OciId) -> Result<(), RuntimeError> {
-        let frozen = self.program.cgroups.freeze(id.as_str()).await;
-        frozen.map_err(|source| RuntimeError::Io {
-            context: "freeze a container",
-            source,
-        })
+        self.program.freeze(id).await
     }
 
     async fn resume(&self, id: &OciId) -> Result<(), RuntimeError> {
-        self.rouse(id)?;
+        self.program.thaw(id)?;
         // A checkpoint leaves its processes stopped for runsc, too.
         if self.program.status(id) == ContainerStatus::Paused {
             let running = ContainerStatus::Running;
