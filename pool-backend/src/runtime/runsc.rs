@@ -31,9 +31,10 @@ const OWN_THREADS: u32 = 128;
 /// Nanoseconds by which the sandbox's timers may be late, inherited by all of its threads.
 ///
 /// An idle sandbox looks every 0.4 ms whether its fast path pays (systrap's `controlFastPath`),
-/// which takes 7 % of a core at the kernel's 50 µs; 4.4 % at 1 ms, 2 % at 5 ms. Newer builds than
-/// Debian's park that loop (gVisor's pull request 13470).
-const TIMER_SLACK: u64 = 5_000_000;
+/// which takes 7 % of a core at the kernel's 50 µs and 4.4 % at 1 ms. At 5 ms it is 2 %, but then
+/// a program starts a fifth more slowly: Go's scheduler sleeps, too. Newer builds than Debian's park
+/// that loop (gVisor's pull request 13470).
+const TIMER_SLACK: u64 = 1_000_000;
 
 const OPTIONS: [&str; 5] = [
     "--platform=systrap",
