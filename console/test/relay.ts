@@ -17,15 +17,11 @@ export class Relay {
         return;
       }
       const far = connect(Number(port), hostname);
-      for (const [end, other] of [[near, far], [far, near]] as const) {
+      for (const end of [near, far]) {
         relay.#ends.add(end);
-        end.pipe(other);
-        end.on("error", () => other.destroy());
-        end.on("close", () => {
-          relay.#ends.delete(end);
-          other.destroy();
-        });
+        end.on("close", () => relay.#ends.delete(end));
       }
+      tie(near, far);
     });
     await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
     return relay;
@@ -48,5 +44,14 @@ export class Relay {
   close(): void {
     this.cut();
     this.server.close();
+  }
+}
+
+/** What one end says the other hears, and one ends with the other. */
+export function tie(near: Socket, far: Socket): void {
+  for (const [end, other] of [[near, far], [far, near]] as const) {
+    end.pipe(other);
+    end.on("error", () => other.destroy());
+    end.on("close", () => other.destroy());
   }
 }

@@ -4,6 +4,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Server, connect, createServer } from "node:net";
+import { tie } from "./relay";
 
 export async function openWays(): Promise<{ close(): void }> {
   const directory = process.env["FLEEKS_WAYS"];
@@ -14,14 +15,7 @@ export async function openWays(): Promise<{ close(): void }> {
 }
 
 async function open(port: number, path: string): Promise<Server> {
-  const server = createServer((near) => {
-    const far = connect(path);
-    for (const [end, other] of [[near, far], [far, near]] as const) {
-      end.pipe(other);
-      end.on("error", () => other.destroy());
-      end.on("close", () => other.destroy());
-    }
-  });
+  const server = createServer((near) => tie(near, connect(path)));
   await new Promise<void>((done, failed) => {
     server.once("error", failed);
     server.listen(port, "127.0.0.1", done);

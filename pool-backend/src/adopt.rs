@@ -33,8 +33,8 @@ use futures_util::{StreamExt as _, stream};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use crate::driver::Driver;
 use crate::driver::launch::Launcher;
-use crate::driver::{Driver, Found};
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
 use crate::init_client::InitClient;
@@ -160,8 +160,7 @@ async fn take_over(
     init: Option<InitClient>,
 ) -> Result<(), Error> {
     engine.announce(&record).await?;
-    let running = init.map(|init| Found { init, still: false });
-    let handle = Driver::engage(engine, record, running)?;
+    let handle = Driver::engage(engine, record, init)?;
     engine.table.insert(&handle);
     Ok(())
 }

@@ -50,14 +50,6 @@ use crate::wakes::Ended;
 /// Starts that are tried before a workspace counts as failed.
 const ATTEMPTS: u32 = 3;
 
-/// A container that runs already.
-pub(crate) struct Found {
-    /// How to talk to its init.
-    pub(crate) init: InitClient,
-    /// Its processes stand still: the first who comes lets them go on.
-    pub(crate) still: bool,
-}
-
 /// See the module.
 pub(crate) struct Driver {
     engine: Arc<Engine>,
@@ -74,15 +66,16 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Takes charge of a workspace: of its container, if there is one (the record's state says
-    /// whether it stands still, too), else of its volume only.
+    /// Takes charge of a workspace: of its container, if there is the client of its init, else of
+    /// its volume only. A container that stands still, as the record says, lets the first who comes
+    /// in.
     ///
     /// # Errors
     /// The record belongs to nobody.
     pub(crate) fn engage(
         engine: &Arc<Engine>,
         record: WorkspaceRecord,
-        running: Option<Found>,
+        init: Option<InitClient>,
     ) -> Result<Arc<Handle>, Error> {
         let Some(claim) = &record.claim else {
             return Err(Error::new(
@@ -91,7 +84,7 @@ impl Driver {
             ));
         };
         let identity = Identity::new(&record, claim);
-        let unused = running.as_ref().is_some_and(|found| found.still);
+        let unused = init.is_some() && record.state.is_still();
         let status = Status {
             state: record.state,
             generation: record.generation,
@@ -100,9 +93,9 @@ impl Driver {
             problem: None,
         };
         let connections_since = record.generation;
-        let gate = running.map(|found| {
-            let gate = new_gate(engine, &record, connections_since, found.init);
-            if found.still {
+        let gate = init.map(|init| {
+            let gate = new_gate(engine, &record, connections_since, init);
+            if unused {
                 // Nobody knows of it, so nobody is inside.
                 let _ = gate.shut();
             }

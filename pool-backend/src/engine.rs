@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use fleet::directory::{Directory, DirectoryError, Row};
 use fleet::id::{NodeId, OwnerId, ProjectId, TemplateName};
 use fleet::instance::DataDir;
-use fleet::lifecycle::State;
 use fleet::record::{Claim, RecordError, RecordStore, WorkspaceRecord};
 use fleet::timing;
 use time::OffsetDateTime;
@@ -21,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::driver::launch::Launcher;
-use crate::driver::{Driver, Found, Handle};
+use crate::driver::{Driver, Handle};
 use crate::error::{Error, ErrorKind};
+use crate::init_client::InitClient;
 use crate::keeper::{Room, Shelf};
 use crate::pool::room::MemoryShare;
 use crate::quota::Quotas;
@@ -165,10 +165,7 @@ impl Engine {
             None => None,
         };
         let (mut record, running) = match warm {
-            Some((warm, still)) => {
-                let init = warm.init;
-                (warm.record, Some(Found { init, still }))
-            }
+            Some(warm) => (warm.record, Some(warm.init)),
             None => (self.launcher.mint(template).await?, None),
         };
         // Time as a warm container is not its owner's.
@@ -192,14 +189,10 @@ impl Engine {
     /// Durable, then known to everybody.
     async fn settle(
         self: &Arc<Self>,
-        mut record: WorkspaceRecord,
-        running: Option<Found>,
+        record: WorkspaceRecord,
+        running: Option<InitClient>,
     ) -> Result<Arc<Handle>, Error> {
         self.save(&record).await?;
-        if running.as_ref().is_some_and(|found| found.still) {
-            // Not recorded, as ever: who starts after us thaws it.
-            record.state = State::Frozen;
-        }
         self.announce(&record).await?;
         let handle = Driver::engage(self, record, running)?;
         self.table.insert(&handle);

@@ -55,10 +55,10 @@ impl Shelf {
         }
     }
 
-    /// A warm container, if there is one, and whether it still stands still. One that runs has
-    /// answered; one that was lulled has answered before that, and nothing in it has happened since.
-    /// Dead ones on the way are thrown away.
-    pub(crate) async fn claim(&self, engine: &Arc<Engine>) -> Option<(Warm, bool)> {
+    /// A warm container, if there is one. One that runs has answered; one that was lulled (its
+    /// record says so from now on) had answered before, and nothing in it has happened since. Dead
+    /// ones on the way are thrown away.
+    pub(crate) async fn claim(&self, engine: &Arc<Engine>) -> Option<Warm> {
         let came = |hit| {
             engine.launcher.metrics.pools.came(&self.template, hit);
             self.came(hit);
@@ -80,21 +80,24 @@ impl Shelf {
     }
 
     /// The next that is not dead, or one that says nothing at all.
-    async fn claim_one(&self, engine: &Arc<Engine>) -> Option<Result<(Warm, bool), Warm>> {
+    async fn claim_one(&self, engine: &Arc<Engine>) -> Option<Result<Warm, Warm>> {
         loop {
-            let warm = self.pool.lock().claim()?;
+            let mut warm = self.pool.lock().claim()?;
             let id = engine.launcher.id_of(&warm.record);
             let answer = match engine.launcher.runtime.status(&id).await {
                 // To let it go on and ask it would take its processes some 6 ms of CPU time, and
                 // whoever uses it first does that anyway.
-                Ok(ContainerStatus::Paused) => return Some(Ok((warm, true))),
+                Ok(ContainerStatus::Paused) => {
+                    warm.record.state = State::Frozen;
+                    return Some(Ok(warm));
+                }
                 Ok(ContainerStatus::Running) => {
                     timeout(timing::WARM_ANSWER, warm.init.ping()).await
                 }
                 _ => Ok(Err(InitError::Protocol("it does not run"))),
             };
             match answer {
-                Ok(Ok(())) => return Some(Ok((warm, false))),
+                Ok(Ok(())) => return Some(Ok(warm)),
                 Err(_) | Ok(Err(InitError::TimedOut)) => {
                     tracing::warn!(container = %warm.record.container, "a warm container is silent");
                     return Some(Err(warm));

@@ -8,6 +8,7 @@
 mod address;
 mod held;
 mod link;
+mod netns;
 mod peers;
 mod resolvers;
 mod rules;
@@ -23,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 pub use address::GATEWAY;
-pub use link::Netns;
+pub use netns::Netns;
 
 use crate::runtime::{OciId, Traffic};
 use address::AddressPool;
@@ -83,7 +84,7 @@ impl Network {
         if resolvers.is_empty() {
             tracing::warn!("no name server outside loopback: names will not resolve in containers");
         }
-        link::make_netns_dir()?;
+        netns::make_netns_dir()?;
         rules::install(&instance, &resolvers).await?;
         enable_forwarding(data_dir)?;
         Ok(Self {
@@ -127,10 +128,10 @@ impl Network {
     /// [`NetworkError::Refused`]; nothing is left then.
     pub async fn prepare(&self, id: &OciId, address: Ipv4Addr) -> Result<Netns, NetworkError> {
         // What a start of this generation left that was cut in the middle.
-        if link::netns_path(id.as_str()).exists() {
+        if netns::netns_path(id.as_str()).exists() {
             self.release(id).await?;
         }
-        let (netns, namespace, inside) = link::make_netns(id.as_str()).await?;
+        let (netns, namespace, inside) = netns::make_netns(id.as_str()).await?;
         let name = self.link_name(id);
         let link = Link {
             name: &name,
@@ -153,9 +154,11 @@ impl Network {
     /// [`NetworkError::Refused`].
     pub async fn release(&self, id: &OciId) -> Result<(), NetworkError> {
         link::remove_link(&self.host, &self.link_name(id)).await?;
-        link::remove_netns(&link::netns_path(id.as_str())).map_err(|error| NetworkError::Refused {
-            action: "remove a network namespace",
-            reason: error.to_string(),
+        netns::remove_netns(&netns::netns_path(id.as_str())).map_err(|error| {
+            NetworkError::Refused {
+                action: "remove a network namespace",
+                reason: error.to_string(),
+            }
         })
     }
 
@@ -165,7 +168,7 @@ impl Network {
     /// [`NetworkError::Refused`].
     pub async fn list(&self) -> Result<Vec<OciId>, NetworkError> {
         let mut ids: Vec<OciId> = Vec::new();
-        let names = std::fs::read_dir(link::NETNS_DIR).map_err(|error| NetworkError::Refused {
+        let names = std::fs::read_dir(netns::NETNS_DIR).map_err(|error| NetworkError::Refused {
             action: "list network namespaces",
             reason: error.to_string(),
         })?;
@@ -234,8 +237,8 @@ impl Network {
         // The kernel takes many namespaces and their links away at once, much faster than link
         // after link.
         for id in self.list().await? {
-            let path = link::netns_path(id.as_str());
-            link::remove_netns(&path).map_err(|error| NetworkError::Refused {
+            let path = netns::netns_path(id.as_str());
+            netns::remove_netns(&path).map_err(|error| NetworkError::Refused {
                 action: "remove a network namespace",
                 reason: error.to_string(),
             })?;

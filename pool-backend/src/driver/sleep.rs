@@ -7,9 +7,9 @@
 //!             → gate closed (if nobody knocked) → record → directory → link and netns → kill
 //! ```
 //! Until the gate is closed, whoever knocks and whatever fails thaws it: the same generation goes
-//! on as if nothing had been. Afterwards it is woken from the snapshot instead. The record names
-//! neither Freezing, Frozen nor Hibernating: after a crash all three are thawed alike, which is
-//! what a paused container of a Running record is.
+//! on as if nothing had been. Afterwards it is woken from the snapshot instead. No step of it is
+//! recorded before that: after a crash a paused container is thawed, whether its record says
+//! Running or, written for another reason meanwhile, Frozen.
 //!
 //! Must never happen here: a snapshot that outlives a thaw. Old memory over a newer volume is
 //! corruption.

@@ -184,6 +184,18 @@ mod tests {
     }
 
     #[test]
+    fn only_links_to_manual_pages_are_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        std::fs::create_dir(&from).unwrap();
+        std::fs::write(from.join("words.gz"), "1").unwrap();
+        std::os::unix::fs::symlink("/usr/share/man/man1/mawk.1.gz", from.join("awk.1.gz")).unwrap();
+        copy(&from, &to, DEEPEST).unwrap();
+        assert!(to.join("words.gz").exists());
+        assert!(std::fs::symlink_metadata(to.join("awk.1.gz")).is_err());
+    }
+
+    #[test]
     fn secrets_stay_outside() {
         let directory = tempfile::tempdir().unwrap();
         let (from, to) = (directory.path().join("from"), directory.path().join("to"));
