@@ -1,13 +1,13 @@
-//! `/api/v1/templates`: what workspaces can start from, and installing what a template needs ahead
-//! of its first workspace.
+//! `/api/v1/templates`: what workspaces can start from, installing what a template needs ahead of its
+//! first workspace, and taking away what none needs any more.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use pool_backend::Progress;
 use pool_backend::workspaces::{Dependencies, TemplateInfo};
+use pool_backend::{Progress, Unused};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -22,6 +22,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(list))
         .routes(routes!(show))
         .routes(routes!(build))
+        .routes(routes!(prune))
 }
 
 /// What workspaces can start from.
@@ -181,16 +182,79 @@ async fn build(
     Path(name): Path<String>,
     Params(wish): Params<Wish>,
 ) -> Result<(StatusCode, Json<Info>), Problem> {
-    if !caller.admin {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "templates are built with the first owner's keys",
-        ));
-    }
+    operator(&caller)?;
     let name = known(&state, &name)?;
     let afresh = flag("pull", wish.pull.as_deref(), false)?;
     let info = state.workspaces.build_template(&name, afresh)?;
     Ok((StatusCode::ACCEPTED, Json(Info::new(&info))))
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+struct Trial {
+    /// Only say what would go.
+    #[param(value_type = Option<bool>)]
+    dry_run: Option<String>,
+}
+
+/// What nobody uses any more, of what was made for templates.
+#[derive(Debug, Serialize, ToSchema)]
+struct Pruned {
+    /// Whether all of it is still there.
+    dry_run: bool,
+    /// Disk space of all together.
+    bytes: u64,
+    items: Vec<PrunedItem>,
+}
+
+/// A layer of dependencies, an image or a root that nobody uses.
+#[derive(Debug, Serialize, ToSchema)]
+struct PrunedItem {
+    /// `layer`, `image` or `root`.
+    kind: &'static str,
+    /// Below the data dir.
+    name: String,
+    bytes: u64,
+}
+
+impl From<&Unused> for PrunedItem {
+    fn from(unused: &Unused) -> Self {
+        Self {
+            kind: unused.kind.name(),
+            name: unused.name.clone(),
+            bytes: unused.bytes,
+        }
+    }
+}
+
+/// Take away layers, images and roots that no template and no container uses
+///
+/// What containers have, also frozen and warm ones, stays. 409 while something is being installed. For
+/// keys of the first owner.
+#[utoipa::path(post, path = "/api/v1/prune", tag = "templates",
+    params(Trial), responses((status = 200, body = Pruned)))]
+async fn prune(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Params(trial): Params<Trial>,
+) -> Result<Json<Pruned>, Problem> {
+    operator(&caller)?;
+    let dry_run = flag("dry_run", trial.dry_run.as_deref(), false)?;
+    let unused = state.workspaces.prune_templates(!dry_run).await?;
+    Ok(Json(Pruned {
+        dry_run,
+        bytes: unused.iter().map(|one| one.bytes).sum(),
+        items: unused.iter().map(PrunedItem::from).collect(),
+    }))
+}
+
+fn operator(caller: &Caller) -> Result<(), Problem> {
+    if caller.admin {
+        return Ok(());
+    }
+    let message = "what templates need is the business of the first owner's keys";
+    Err(Problem::new(StatusCode::FORBIDDEN, message))
 }
 
 fn known(state: &ApiState, name: &str) -> Result<fleet::id::TemplateName, Problem> {

@@ -71,7 +71,7 @@ pub enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
-    /// Templates: list, check, build
+    /// Templates: list, check, build, prune
     Template(crate::template::TemplateArgs),
 }
 

@@ -1,5 +1,5 @@
-//! `fleeks template list | check | build`: what workspaces start from. Listing and building go
-//! through the API of a running `fleeks up`; checking reads files only, and the Debian root is made
+//! `fleeks template list | check | build | prune`: what workspaces start from. Listing, building and
+//! pruning go through the API of a running `fleeks up`; checking reads files only, and the Debian root is made
 //! in the data dir, running or not.
 //!
 //! Must never happen here: a template judged by other rules than those of the engine.
@@ -7,6 +7,7 @@
 mod build;
 mod check;
 mod debian;
+mod prune;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -47,6 +48,14 @@ pub enum TemplateCommand {
         /// For scripts: one JSON document on standard output
         #[arg(long)]
         json: bool,
+    },
+    /// Take away layers, images and roots that no template and no container uses any more
+    Prune {
+        /// Only say what would go
+        #[arg(long, short = 'n')]
+        dry_run: bool,
+        #[command(flatten)]
+        remote: RemoteArgs,
     },
     /// Install what templates need now, not with their first workspace: images, dependencies
     #[command(after_help = BUILD_EXAMPLES)]
@@ -95,6 +104,7 @@ pub async fn run(args: &TemplateArgs, out: &mut impl Write) -> anyhow::Result<Ex
         TemplateCommand::Check { directories, json } => {
             return check::run(directories, *json, out);
         }
+        TemplateCommand::Prune { dry_run, remote } => prune::run(*dry_run, remote, out).await?,
         TemplateCommand::Build {
             root: Some(RootArg::Debian),
             language,

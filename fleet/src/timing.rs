@@ -130,6 +130,9 @@ pub const WATCH_PARTING: Duration = Duration::from_millis(500);
 pub const WATCH_RETRY: Duration = Duration::from_millis(250);
 /// Who asks for a watch is answered once every change is told from then on, or after this.
 pub const WATCH_READY: Duration = Duration::from_secs(10);
+/// A change through the API waits this long for those who watch to be told of it as it happens; then
+/// it is made all the same, and found on the disk.
+pub const WATCH_CATCH_UP: Duration = Duration::from_secs(1);
 /// When nobody watches any more, what happens is remembered for this long, for who comes back.
 pub const WATCH_LINGER: Duration = Duration::from_secs(30);
 /// On a stream of events on which nothing happens something is said this often.
@@ -310,6 +313,7 @@ const _: () = {
     assert!(shorter(WARM_ANSWER, INIT_READY));
     assert!(shorter(REFILL_YIELD, WAKE_DEADLINE));
     assert!(shorter(WATCH_PARTING, RUNTIME_COMMAND));
+    assert!(shorter(WATCH_CATCH_UP, WATCH_READY));
     assert!(shorter(WATCH_READY, API_DEADLINE));
     assert!(shorter(STREAM_BEAT, BODY_SILENCE));
     assert!(shorter(SOCKET_PING, WEBSOCKET_SILENCE));

@@ -11,6 +11,7 @@ pub(crate) mod gate;
 mod handle;
 pub(crate) mod launch;
 mod memory;
+mod mint;
 mod parting;
 pub(crate) mod ports;
 mod restore;

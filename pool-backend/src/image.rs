@@ -288,6 +288,25 @@ impl Images {
         Ok(about)
     }
 
+    /// What leads to images that are not here any more goes.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub(crate) fn forget_missing(&self) -> io::Result<()> {
+        let entries = match fs::read_dir(self.directory.join("refs")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let led = serde_json::from_slice::<Led>(&fs::read(&path)?).ok();
+            if led.is_none_or(|led| self.open(&led.digest).is_none()) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
     fn staging(&self) -> PathBuf {
         self.directory.join(".staging")
     }

@@ -44,6 +44,6 @@ pub mod workspaces;
 pub use archive::{Format, stays_inside};
 pub use error::{Error, ErrorKind};
 pub use init_protocol::CONTROL_PORT;
-pub use provision::{Progress, Unavailable};
+pub use provision::{Progress, Unavailable, Unused, UnusedKind};
 pub use quota::Holdings;
 pub use workspaces::{Workspace, Workspaces};

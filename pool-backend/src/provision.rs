@@ -8,11 +8,12 @@
 
 mod build;
 mod layer;
+mod prune;
 mod versions;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use fleet::id::TemplateName;
@@ -31,12 +32,15 @@ use crate::template::{RootSource, Template};
 pub use build::Progress;
 pub(crate) use build::{progress, provide, start};
 pub(crate) use layer::Layer;
+pub use prune::{Unused, UnusedKind};
 pub(crate) use versions::{check_pins, look_around};
 
 /// See the module.
 pub(crate) struct Provisioner {
     data_dir: PathBuf,
     looks: Mutex<HashMap<TemplateName, (Instant, Look)>>,
+    /// All that may still be in somebody's hands.
+    made: Mutex<Vec<Weak<Provision>>>,
     builds: Mutex<HashMap<TemplateName, build::Watcher>>,
     versions: versions::Cache,
     images: Images,
@@ -122,6 +126,7 @@ impl Provisioner {
         Self {
             data_dir: data_dir.to_owned(),
             looks: Mutex::default(),
+            made: Mutex::default(),
             builds: Mutex::default(),
             versions: versions::Cache::default(),
             images: Images::new(data_dir),
@@ -159,12 +164,18 @@ impl Provisioner {
             return look;
         }
         let look = self.look_again(template);
+        if let Ok(provision) = &look {
+            let mut made = self.made.lock();
+            made.retain(|one| one.strong_count() > 0);
+            made.push(Arc::downgrade(provision));
+        }
         let mut looks = self.looks.lock();
         looks.insert(template.name.clone(), (Instant::now(), look.clone()));
         look
     }
 
-    /// Its container's root and layer.
+    /// Its container's root and layer, which stay where they are for as long as this is held: until
+    /// its bundle says what it uses.
     ///
     /// # Errors
     /// `Invalid` for one that cannot be used here; `NotReady` while its dependencies are missing.

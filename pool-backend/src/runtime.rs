@@ -22,6 +22,8 @@ pub mod runsc;
 mod sleep;
 mod stage;
 
+pub(crate) use bundle::seen_by_containers;
+
 use crate::config::{Limits, RuntimeChoice};
 use crate::network::Network;
 

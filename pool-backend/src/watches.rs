@@ -19,6 +19,7 @@ mod queue;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
+use fleet::id::Generation;
 use fleet::timing;
 use parking_lot::Mutex;
 use rand::Rng as _;
@@ -87,6 +88,8 @@ pub(crate) struct Hub {
     /// Somebody left.
     left: Notify,
     phase: watch::Sender<Phase>,
+    /// Whose container's changes are told as they happen.
+    live: watch::Sender<Option<Generation>>,
 }
 
 #[derive(Default)]
@@ -154,6 +157,7 @@ impl Hub {
             inner.last = 0;
             inner.remembered.clear();
             self.phase.send_replace(Phase::Beginning);
+            self.live.send_replace(None);
         }
         let queue = Queue::new(filter);
         if let Some(after) = after {
@@ -169,6 +173,17 @@ impl Hub {
             listener::spawn(self, engine, handle);
         }
         Ok(Watch::new(queue, begins, Arc::clone(self)))
+    }
+
+    /// For a change that is about to be made in this container: returns when it will be told as it
+    /// happens, with who made it, if anybody watches; after `timing::WATCH_CATCH_UP` at the latest.
+    pub(crate) async fn caught_up(&self, generation: Generation) {
+        if !self.inner.lock().running {
+            return;
+        }
+        let mut live = self.live.subscribe();
+        let told = live.wait_for(|live| *live == Some(generation));
+        let _late = timeout(timing::WATCH_CATCH_UP, told).await;
     }
 
     /// Nothing can be watched any more.

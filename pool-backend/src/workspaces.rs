@@ -418,6 +418,9 @@ impl Workspace {
         let mut restarted = false;
         loop {
             let (init, generation, _visit) = self.enter(cause).await?;
+            if cause == WakeCause::Write {
+                self.handle.hub.caught_up(generation).await;
+            }
             let error = match call(init).await {
                 Ok(answer) => {
                     self.handle.touch();

@@ -95,8 +95,21 @@ fn template(directory: &Path, name: &str, image: &str) -> Result<()> {
 }
 
 fn build(world: &World, arguments: &[&str]) -> Result<process::Finished> {
+    on_templates(world, "build", arguments)
+}
+
+/// What `fleeks template prune` says of images: that they are unused.
+fn prune(world: &World, arguments: &[&str]) -> Result<Vec<String>> {
+    let said = on_templates(world, "prune", &[arguments, &["--json"]].concat())?.success()?;
+    let said: Value = serde_json::from_str(&said)?;
+    let items = said["items"].as_array().context("no items")?;
+    let images = items.iter().filter(|item| item["kind"] == "image");
+    images.map(|item| text(item, "name")).collect()
+}
+
+fn on_templates(world: &World, what: &str, arguments: &[&str]) -> Result<process::Finished> {
     let mut command = Command::new(fleeks_tests::world::binary()?);
-    command.args(["template", "build"]).args(arguments);
+    command.args(["template", what]).args(arguments);
     command
         .env("FLEEKS_BASE_URL", world.api()?.base())
         .env("FLEEKS_DATA_DIR", world.data_dir())
@@ -235,7 +248,25 @@ pub fn a_workspace_on_an_image(runtime: Runtime) -> Result<()> {
     ensure!(newer.sh("cat /www/index.html")? == "It moved");
     ensure!(world.workspace("pinned")?.sh("cat /www/index.html")? == "It is an image");
     shown()?;
-    drop((workspace, other, newer));
+    // What was pulled and left behind goes when no container is on it any more.
+    registry.push("tiny/web", "1", &tiny("It moved again")?)?;
+    build(&world, &["web", "--pull"])?.success()?;
+    ensure!(pulled(&world)?.len() == 3, "{:?}", pulled(&world)?);
+    ensure!(prune(&world, &[])?.is_empty(), "pruned below a container");
+    ensure!(newer.sh("cat /www/index.html")? == "It moved");
+    newer.delete()?;
+    let unused = vec![format!("images/{}", moved.trim_start_matches("sha256:"))];
+    ensure!(prune(&world, &["--dry-run"])? == unused);
+    ensure!(pulled(&world)?.len() == 3, "a trial that takes away");
+    ensure!(prune(&world, &[])? == unused);
+    ensure!(prune(&world, &[])?.is_empty());
+    wait::until_true("it to be gone", BUILT, || {
+        Ok(fs::read_dir(world.data_dir().join("layers/.staging"))?.count() == 0)
+    })?;
+    shown()?;
+    ensure!(world.workspace("pinned")?.sh("cat /www/index.html")? == "It is an image");
+    ensure!(world.workspace("web")?.sh("cat /www/index.html")? == "It moved again");
+    drop((workspace, other));
     world.stop()
 }
 
@@ -308,7 +339,12 @@ pub fn what_a_registry_may_not_do(runtime: Runtime) -> Result<()> {
         );
     }
     ensure!(!world.data_dir().join("escaped").exists());
-    build(&world, &["cut"])?.success()?;
+    let cut = build(&world, &["cut"])?;
+    ensure!(
+        cut.status.success() && cut.stderr.contains("cut: pulls layer 1 of 2 ("),
+        "no progress: {}",
+        cut.stderr
+    );
     ensure!(flaky.broken() > 0, "no connection was broken");
     ensure!(pulled(&world)?.len() == 1);
     let workspace = world.workspace("cut")?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use fleeks_tests::curl::{Stream, Version};
 use fleeks_tests::workspace::{encoded, text};
-use fleeks_tests::{Curl, Workspace, World, wait};
+use fleeks_tests::{Curl, Workspace, World};
 use serde_json::{Value, json};
 
 /// Longer than anything here takes.
@@ -150,23 +150,16 @@ pub fn a_watch_sleeps_and_wakes(world: &World) -> Result<()> {
             lifecycle["state"] == "hibernating" || lifecycle["state"] == "hibernated",
             "{lifecycle}"
         );
-        // This wakes it, before anybody can listen again.
-        workspace.write(&format!("woken-{round}.txt"), "1")?;
-        let told = events.until(&format!("woken-{round}.txt"))?;
+        // This wakes it, and is told with its number all the same.
+        let path = format!("woken-{round}.txt");
+        let written = workspace.write(&path, "1")?;
+        let told = events.until(&path)?;
+        ensure!(told.iter().all(|event| event.name == "change"), "{told:?}");
+        let woke = &told[told.len() - 1].data;
         ensure!(
-            told.iter()
-                .all(|event| event.name == "change" || event.name == "overflow"),
-            "{told:?}"
+            woke["write_id"] == written["write_id"] && !woke["write_id"].is_null(),
+            "{written} {told:?}"
         );
-        let path = format!("later-{round}.txt");
-        wait::until("the watch to be exact again", SOON, || {
-            workspace.write(&path, "1")?;
-            let told = events.until(&path)?;
-            Ok(told
-                .iter()
-                .any(|event| !event.data["write_id"].is_null())
-                .then_some(()))
-        })?;
     }
     // One that begins while it sleeps is ready at once, and wakes it not.
     workspace.hibernate()?.ok()?;

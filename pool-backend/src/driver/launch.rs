@@ -8,12 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dashmap::DashSet;
-use fleet::id::{ContainerId, Generation, InstanceId, Slug, TemplateName, WorkspaceId};
-use fleet::lifecycle::State;
-use fleet::record::{LifecycleSettings, RecordStore, Showing, WorkspaceRecord};
+use fleet::id::{ContainerId, InstanceId, TemplateName, WorkspaceId};
+use fleet::record::{RecordStore, WorkspaceRecord};
 use fleet::timing;
 use init_protocol::CONTROL_PORT;
-use time::OffsetDateTime;
 use tokio::time::{Duration, Instant, interval_at};
 
 use super::turns::{self, Turns, Urgency, Waiting};
@@ -30,9 +28,6 @@ use crate::runtime::{
 use crate::snapshot::SnapshotStore;
 use crate::template::{Template, Templates};
 use crate::volume::Volume;
-
-/// Letters of an init token: 160 bits.
-const TOKEN_LETTERS: usize = 32;
 
 /// See the module.
 pub(crate) struct Launcher {
@@ -120,66 +115,6 @@ impl Launcher {
         User::default()
     }
 
-    /// Everything that a workspace has before its first start: ids, slug, address, token and a
-    /// volume with the starter files. Not recorded yet.
-    ///
-    /// # Errors
-    /// No such template, no address left, no space.
-    pub(crate) async fn mint(&self, template: &TemplateName) -> Result<WorkspaceRecord, Error> {
-        let template = self.template(template)?;
-        let address = self.network.mint_address().await.map_err(no_network)?;
-        let record = WorkspaceRecord {
-            id: WorkspaceId::mint(),
-            container: ContainerId::mint(),
-            slug: Slug::mint(),
-            template: template.name.clone(),
-            address,
-            generation: Generation(0),
-            state: State::Stopped,
-            claim: None,
-            init_token: mint_token(),
-            created_at: OffsetDateTime::now_utc(),
-            started_at: None,
-            woken: None,
-            lifecycle: LifecycleSettings::default(),
-            activity: None,
-            showing: Showing::default(),
-            deleted: false,
-        };
-        let made = self
-            .volume(&record.id)
-            .create(&template, Self::user())
-            .await;
-        if let Err(error) = made {
-            self.discard_volume(&record).await;
-            return Err(Error::from_io("the volume could not be made", error));
-        }
-        Ok(record)
-    }
-
-    /// Takes back what [`Launcher::mint`] made, record included; false if it has to be tried
-    /// again. Its container must be gone.
-    pub(crate) async fn discard_volume(&self, record: &WorkspaceRecord) -> bool {
-        if let Err(error) = self.snapshots.remove_all(&record.id).await {
-            tracing::error!(workspace = %record.id, %error, "its snapshots could not be removed");
-            return false;
-        }
-        if let Err(error) = self.let_go(record.address).await {
-            tracing::warn!(workspace = %record.id, %error, "its address is not free yet");
-            return false;
-        }
-        match self.store.remove_workspace(&record.id).await {
-            Ok(()) => {
-                self.network.free_address(record.address);
-                true
-            }
-            Err(error) => {
-                tracing::error!(workspace = %record.id, %error, "a volume could not be removed");
-                false
-            }
-        }
-    }
-
     /// Starts the generation that the record names; returns when its init answers. A failed
     /// launch leaves nothing behind. Not cancel safe.
     ///
@@ -223,7 +158,8 @@ impl Launcher {
             .map_err(no_network)?;
         self.let_go(record.address).await?;
         let networked = began.elapsed();
-        let spec = self.spec(id, record, template, netns.path())?;
+        let provision = self.provisioner.ready(template)?;
+        let spec = self.spec(id, record, template, &provision, netns.path());
         self.runtime.start(&spec).await.map_err(not_started)?;
         netns.keep();
         let started = began.elapsed();
@@ -240,11 +176,11 @@ impl Launcher {
         id: &OciId,
         record: &WorkspaceRecord,
         template: &Template,
+        provision: &Provision,
         netns: &Path,
-    ) -> Result<ContainerSpec, Error> {
+    ) -> ContainerSpec {
         let volume = self.volume(&record.id);
-        let provision = self.provisioner.ready(template)?;
-        Ok(ContainerSpec {
+        ContainerSpec {
             id: id.clone(),
             rootfs: provision.rootfs.clone(),
             binds: provision
@@ -259,10 +195,10 @@ impl Launcher {
             netns: netns.to_owned(),
             address: record.address,
             hostname: record.slug.as_str().to_owned(),
-            environment: self.environment(template, &provision),
+            environment: self.environment(template, provision),
             user: Self::user(),
             limits: template.limits.over(self.limits),
-        })
+        }
     }
 
     /// Until it answers; gives up early if its container ends meanwhile.
@@ -416,16 +352,6 @@ impl Launcher {
         environment.sort();
         environment
     }
-}
-
-/// 160 bits that user code of another container cannot guess.
-pub(super) fn mint_token() -> String {
-    use rand::Rng as _;
-    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let mut rng = rand::rng();
-    (0..TOKEN_LETTERS)
-        .map(|_| char::from(LETTERS[usize::from(rng.random::<u8>() & 31)]))
-        .collect()
 }
 
 pub(super) fn no_network(error: NetworkError) -> Error {

@@ -152,7 +152,8 @@ impl Launcher {
     async fn reader(&self, record: &WorkspaceRecord) -> Result<Reader, Error> {
         let template = self.template(&record.template)?;
         // The layout of a container does not depend on its namespace.
-        let spec = self.spec(&self.id_of(record), record, &template, Path::new("/"))?;
+        let (id, provision) = (self.id_of(record), self.provisioner.ready(&template)?);
+        let spec = self.spec(&id, record, &template, &provision, Path::new("/"));
         let runtime = Arc::clone(&self.runtime);
         let reading = tokio::task::spawn_blocking(move || Reader::of(runtime.as_ref(), &spec));
         let unreadable = |cause: Box<dyn std::error::Error + Send + Sync>| {
@@ -218,8 +219,9 @@ impl Launcher {
         let networked = began.elapsed();
         let reached = self.faults.reach(Point::WakeNetworked).await;
         reached.map_err(NotRestored::Failed)?;
-        let spec = self.spec(id, record, template, netns.path());
-        let spec = spec.map_err(NotRestored::Untried)?;
+        let provision = self.provisioner.ready(template);
+        let provision = provision.map_err(NotRestored::Untried)?;
+        let spec = self.spec(id, record, template, &provision, netns.path());
         let images = snapshot.images_dir();
         let restored = self.runtime.restore(&spec, &images).await;
         restored.map_err(|error| {

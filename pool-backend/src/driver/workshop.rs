@@ -11,7 +11,8 @@ use fleet::timing;
 use init_protocol::{CONTROL_PORT, JobState, JobStatus, Run};
 use tokio::time::Instant;
 
-use super::launch::{Launcher, mint_token, no_network};
+use super::launch::{Launcher, no_network};
+use super::mint::mint_token;
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind};
 use crate::init_client::{Captured, InitClient, OutputLimits};

@@ -191,7 +191,7 @@ pub(super) fn sweep(data_dir: &Path) {
     }
 }
 
-fn is_plain_directory(path: &Path) -> bool {
+pub(super) fn is_plain_directory(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 

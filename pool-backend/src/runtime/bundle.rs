@@ -8,13 +8,17 @@ use std::os::unix::fs::{OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use fleet::id::InstanceId;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{ContainerSpec, OciId, RuntimeKind, User};
 use crate::oci::{self, Plan};
 
 /// The runtime's own words about what it does for this container.
 const LOG: &str = "runtime.log";
+/// What the runtime reads.
+const CONFIG: &str = "config.json";
+/// Of a runtime's directory.
+pub(super) const BUNDLES: &str = "bundles";
 /// How much of them goes into an error.
 const LOG_TAIL: usize = 2000;
 
@@ -87,7 +91,7 @@ impl Bundles {
             file(oci::CRIU_CONFIG, CRIU_OPTIONS, 0o600, nobody_special)?;
         }
         file(
-            "config.json",
+            CONFIG,
             &oci::config(spec, plan).to_string(),
             0o600,
             nobody_special,
@@ -126,6 +130,35 @@ impl Bundles {
 
 fn hosts(hostname: &str, address: Ipv4Addr) -> String {
     format!("127.0.0.1 localhost\n{address} {hostname}\n")
+}
+
+/// What the containers of a data dir see of the host, those of either runtime: the roots and mounts of
+/// their bundles.
+///
+/// # Errors
+/// A bundle that cannot be read: then nobody knows what is in use.
+pub(crate) fn seen_by_containers(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut seen = Vec::new();
+    for kind in [RuntimeKind::Runc, RuntimeKind::Runsc] {
+        let bundles = data_dir.join("runtime").join(kind.name()).join(BUNDLES);
+        let entries = match std::fs::read_dir(bundles) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let config = match std::fs::read(entry?.path().join(CONFIG)) {
+                // Not begun yet, or just removed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                config => config?,
+            };
+            let config: Value = serde_json::from_slice(&config)?;
+            let mounts = config["mounts"].as_array().into_iter().flatten();
+            let sources = mounts.map(|mount| &mount["source"]);
+            let all = sources.chain([&config["root"]["path"]]);
+            seen.extend(all.filter_map(Value::as_str).map(PathBuf::from));
+        }
+    }
+    Ok(seen)
 }
 
 fn write_new(path: &Path, content: &[u8], mode: u32, owner: User) -> io::Result<()> {

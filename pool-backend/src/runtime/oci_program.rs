@@ -7,7 +7,7 @@ use fleet::id::InstanceId;
 use serde::Deserialize;
 use tokio::process::Command;
 
-use super::bundle::Bundles;
+use super::bundle::{BUNDLES, Bundles};
 use super::command::{self, Capture};
 use super::inflight;
 use super::sleep;
@@ -65,7 +65,7 @@ impl OciProgram {
         let own_dir = runtime_dir.join(kind.name());
         let state = own_dir.join("state");
         std::fs::create_dir_all(&state).map_err(io("make the runtime's directory"))?;
-        let bundles = Bundles::open(own_dir.join("bundles")).map_err(io("make the bundles"))?;
+        let bundles = Bundles::open(own_dir.join(BUNDLES)).map_err(io("make the bundles"))?;
         let cgroups = Cgroups::detect(settings.instance.clone()).map_err(io("look at cgroups"))?;
         cgroups.open().map_err(io("make the cgroup of all"))?;
         let resolvers = settings.resolvers;

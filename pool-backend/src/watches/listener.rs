@@ -147,6 +147,7 @@ impl Listener {
             // Later than what was found.
             let waited = waiting.lock().take().unwrap_or_default();
             pass_on(hub, waited.changes, waited.lost);
+            hub.live.send_replace(Some(gate.generation));
             hub.phase.send_replace(Phase::Ready);
             std::future::pending::<()>().await;
         };
@@ -154,6 +155,7 @@ impl Listener {
             listened = gate.init.watch(leaving, hear) => listened,
             () = compare => Ok(()),
         };
+        hub.live.send_replace(None);
         drop(tail);
         let compared = waiting.into_inner().is_none();
         listened?;

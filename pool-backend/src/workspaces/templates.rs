@@ -8,8 +8,8 @@ use std::sync::Arc;
 use fleet::id::TemplateName;
 
 use super::Workspaces;
-use crate::error::Error;
-use crate::provision::{self, Progress, Unavailable};
+use crate::error::{Error, ErrorKind};
+use crate::provision::{self, Progress, Unavailable, Unused};
 use crate::template::Template;
 use crate::template::language::Version;
 
@@ -89,6 +89,23 @@ impl Workspaces {
             provision::start(engine, &template, asks)?;
         }
         Ok(self.info(&template))
+    }
+
+    /// What was made for templates and nobody uses any more; `removes`: it goes. Blocks for as long as
+    /// it takes to look through it.
+    ///
+    /// # Errors
+    /// `Conflict` while something is installed, `Internal` for the disk.
+    pub async fn prune_templates(&self, removes: bool) -> Result<Vec<Unused>, Error> {
+        let engine = Arc::clone(self.node.engine());
+        let pruned = tokio::task::spawn_blocking(move || {
+            let launcher = &engine.launcher;
+            launcher.provisioner.prune(&launcher.templates, removes)
+        });
+        pruned.await.unwrap_or_else(|error| {
+            let message = "what is unused is not known";
+            Err(Error::caused(ErrorKind::Internal, message, error))
+        })
     }
 
     fn info(&self, template: &Arc<Template>) -> TemplateInfo {
