@@ -52,7 +52,7 @@ pub(crate) fn streaming_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(upload::upload))
         .routes(routes!(raw::get, raw::put))
         .routes(routes!(archive::get, archive::put, archive::post))
-        .routes(routes!(resumable::begin))
+        .routes(routes!(resumable::begin, resumable::about))
         .routes(routes!(
             resumable::look,
             resumable::append,
@@ -284,6 +284,8 @@ async fn update(
     let workspace = find(&state, &caller, &project_id)?;
     // The TypeScript SDK sends the path in the body.
     let path = required("path", query.path.as_deref().or(body.path.as_deref()))?;
+    // Nothing said is not nothing meant.
+    required("content", body.content.as_ref().map(|_| "said"))?;
     let bytes = encoded(body.content, body.encoding.as_deref())?;
     let options = WriteOptions::default();
     let info = workspace.write_file(path, once(bytes), options).await?;

@@ -327,7 +327,7 @@ async fn list(
         let Ok(preview) = workspace.preview(&record.id).await else {
             continue;
         };
-        if matches!(wanted, "running" | "stopped" | "all") || word(preview.status) == wanted {
+        if wanted == "all" || word(preview.status) == wanted {
             sessions.push(PreviewSession::new(&workspace, preview, &state.public));
         }
     }

@@ -13,7 +13,7 @@ use fleet::door::{
 };
 use fleet::id::{Generation, WorkspaceId};
 use fleet::timing;
-use init_protocol::CONTROL_PORT;
+use init_protocol::{CONTROL_PORT, JobStatus};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -137,6 +137,7 @@ enum Choice {
 
 /// What is known decides if it can; else init is asked.
 async fn choose(handle: &Arc<Handle>, gate: &Arc<Gate>, wanted: PortChoice) -> Choice {
+    let by_choice = wanted == PortChoice::Main;
     let wanted = match wanted {
         PortChoice::Number(port) => Some(port),
         PortChoice::Main => handle.preview_port.get(),
@@ -158,10 +159,17 @@ async fn choose(handle: &Arc<Handle>, gate: &Arc<Gate>, wanted: PortChoice) -> C
     match asked {
         Ok(known) => match pick(&known, wanted) {
             Some(port) => Choice::Port(port),
-            None => Choice::Nothing(NotListening {
-                port: wanted,
-                listening: known.numbers(),
-            }),
+            None => {
+                let other = match by_choice {
+                    true => after_failed(handle, gate, &known).await,
+                    false => None,
+                };
+                let nothing = || NotListening {
+                    port: wanted,
+                    listening: known.numbers(),
+                };
+                other.map_or_else(|| Choice::Nothing(nothing()), Choice::Port)
+            }
         },
         Err(error) => {
             tracing::debug!(workspace = %handle.id(), %error, "init does not tell the ports");
@@ -178,6 +186,22 @@ async fn choose(handle: &Arc<Handle>, gate: &Arc<Gate>, wanted: PortChoice) -> C
             }
         }
     }
+}
+
+/// The port of the youngest preview that listens, if the apps of all younger ones have ended: one that
+/// failed takes no address from one that works, and one that starts does.
+async fn after_failed(handle: &Handle, gate: &Gate, known: &Known) -> Option<u16> {
+    let showing = handle.showing();
+    for preview in showing.shown() {
+        if known.has(preview.port) {
+            return Some(preview.port);
+        }
+        let state = gate.init.job(preview.job.as_ref()?).await.ok()?;
+        if state.status == JobStatus::Running {
+            return None;
+        }
+    }
+    None
 }
 
 fn pick(known: &Known, wanted: Option<u16>) -> Option<u16> {

@@ -38,7 +38,7 @@ pub(crate) async fn authenticate(
     if OPEN.contains(&path) || console::is_there(path) {
         return next.run(request).await;
     }
-    let needed = scope::needed(request.method(), path, request.headers());
+    let needed = scope::needed(request.method(), path);
     let Some(key) = presented(request.headers()) else {
         if scope::key_may_follow(path, request.headers()) {
             let judge = move |key: &str| {

@@ -81,6 +81,10 @@ pub(crate) fn routes(keys: Arc<KeyStore>, workspaces: Workspaces, sockets: Webso
         let live = Arc::clone(&live);
         move |socket: SocketRef, auth: TryData<Auth>| {
             let admitted = live.admit(&socket, auth);
+            if admitted.is_ok() {
+                // Not once it is connected: a quick client's first words would find nobody.
+                live.listen(&socket);
+            }
             std::future::ready(admitted)
         }
     };
@@ -126,11 +130,7 @@ impl Live {
         Ok(())
     }
 
-    fn connected(self: &Arc<Self>, socket: &SocketRef) {
-        let Some(peer) = socket.extensions.get::<Peer>() else {
-            // The middleware has put it there.
-            return;
-        };
+    fn listen(self: &Arc<Self>, socket: &SocketRef) {
         for kind in [Kind::Files, Kind::Terminal, Kind::Agent] {
             let live = Arc::clone(self);
             let start =
@@ -155,6 +155,14 @@ impl Live {
             peer.gone();
             std::future::ready(())
         });
+    }
+
+    fn connected(self: &Arc<Self>, socket: &SocketRef) {
+        let Some(peer) = socket.extensions.get::<Peer>() else {
+            // The middleware has put it there.
+            return;
+        };
+        peer.is_here();
         if !socket.connected() {
             // It went before anybody could be told.
             return peer.gone();

@@ -7,7 +7,8 @@ use fleet::record::Scope;
 use http::{HeaderMap, Method, header};
 
 /// None: any valid key will do.
-pub(crate) fn needed(method: &Method, path: &str, headers: &HeaderMap) -> Option<Scope> {
+pub(crate) fn needed(method: &Method, path: &str) -> Option<Scope> {
+    let path = path.trim_end_matches('/');
     let own = [
         "/api/v1/sdk/auth/key-info",
         "/api/v1/auth/me",
@@ -20,11 +21,17 @@ pub(crate) fn needed(method: &Method, path: &str, headers: &HeaderMap) -> Option
     if path.starts_with("/api/v1/keys") || path.starts_with("/api/v1/owners") {
         return Some(Scope::Keys);
     }
-    // A shell is opened with a GET.
-    if headers.contains_key(header::UPGRADE) {
-        return Some(Scope::Exec);
+    let look = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    // Looking at a terminal is a read, but to sit at one, which begins with a GET.
+    if let Some(terminal) = terminals(path) {
+        let sits = terminal.ends_with("/ws");
+        return Some(if look && !sits {
+            Scope::Read
+        } else {
+            Scope::Exec
+        });
     }
-    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+    if look {
         return Some(Scope::Read);
     }
     let previews = path.strip_prefix("/api/v1/preview/sessions/");
@@ -38,12 +45,19 @@ pub(crate) fn needed(method: &Method, path: &str, headers: &HeaderMap) -> Option
     Some(if runs { Scope::Exec } else { Scope::Write })
 }
 
+/// What a path names below a workspace's terminals, if it is one of those.
+fn terminals(path: &str) -> Option<&str> {
+    let below = path.strip_prefix("/api/v1/sdk/workspaces/")?;
+    let (_, rest) = below.split_once('/')?;
+    let rest = rest.strip_prefix("terminals")?;
+    (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+}
+
 /// Whether the key may come later than the head: in the first message of a terminal's websocket,
 /// where a browser can send no header of its own.
 pub(crate) fn key_may_follow(path: &str, headers: &HeaderMap) -> bool {
     headers.contains_key(header::UPGRADE)
-        && path.starts_with("/api/v1/sdk/workspaces/")
-        && path.ends_with("/ws")
+        && terminals(path).is_some_and(|terminal| terminal.ends_with("/ws"))
 }
 
 /// A scope in words.
@@ -97,18 +111,57 @@ mod tests {
             ("GET", "/api/v1/keys", Some(Scope::Keys)),
             ("PUT", "/api/v1/owners/x/quota", Some(Scope::Keys)),
             ("GET", "/api/v1/sdk/auth/key-info", None),
+            (
+                "POST",
+                "/api/v1/sdk/workspaces/x/terminals",
+                Some(Scope::Exec),
+            ),
+            (
+                "POST",
+                "/api/v1/sdk/workspaces/x/terminals/",
+                Some(Scope::Exec),
+            ),
+            (
+                "GET",
+                "/api/v1/sdk/workspaces/x/terminals",
+                Some(Scope::Read),
+            ),
+            (
+                "DELETE",
+                "/api/v1/sdk/workspaces/x/terminals/t",
+                Some(Scope::Exec),
+            ),
+            (
+                "GET",
+                "/api/v1/sdk/workspaces/x/terminals/t/ws",
+                Some(Scope::Exec),
+            ),
+            (
+                "DELETE",
+                "/api/v1/sdk/workspaces/terminals",
+                Some(Scope::Write),
+            ),
             ("PATCH", "/api/v1/unknown", Some(Scope::Write)),
         ];
         for (method, path, scope) in table {
             let method = method.parse().unwrap();
-            assert_eq!(
-                needed(&method, path, &HeaderMap::new()),
-                scope,
-                "{method} {path}"
-            );
+            assert_eq!(needed(&method, path), scope, "{method} {path}");
         }
-        let mut shell = HeaderMap::new();
-        shell.insert(header::UPGRADE, "websocket".parse().unwrap());
-        assert_eq!(needed(&Method::GET, "/any", &shell), Some(Scope::Exec));
+    }
+
+    #[test]
+    fn a_key_may_follow_to_a_terminal_only() {
+        let mut upgrade = HeaderMap::new();
+        let terminal = "/api/v1/sdk/workspaces/x/terminals/t/ws";
+        assert!(!key_may_follow(terminal, &upgrade));
+        upgrade.insert(header::UPGRADE, "websocket".parse().unwrap());
+        assert!(key_may_follow(terminal, &upgrade));
+        for other in [
+            "/api/v1/sdk/workspaces/x/ws",
+            "/api/v1/sdk/workspaces/x/terminals/t",
+            "/api/v1/sdk/files/x/content",
+        ] {
+            assert!(!key_may_follow(other, &upgrade), "{other}");
+        }
     }
 }

@@ -54,6 +54,18 @@ pub fn an_app_is_there_again(runtime: Runtime) -> Result<()> {
     workspace.api().call("POST", &hibernate, &[])?.ok()?;
     ensure!(visit(&world, &url)? == "visit 2", "its memory slept");
 
+    let broken = json!({"port": 7002, "command": "exit 3"});
+    let broken = text(&workspace.api().post(&path, &broken)?.ok()?, "session_id")?;
+    let broken = format!("/api/v1/preview/sessions/{broken}");
+    wait::until_true("the other app to fail", PATIENCE, || {
+        Ok(workspace.api().get(&broken)?.ok()?["status"] == "failed")
+    })?;
+    ensure!(
+        visit(&world, &url)? == "visit 3",
+        "one that failed took the address"
+    );
+    workspace.api().delete(&broken)?.ok()?;
+
     workspace.restart()?;
     running(&workspace, &id)?;
     ensure!(visit(&world, &url)? == "visit 1", "started again");

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use fleeks_tests::curl::Version;
 use fleeks_tests::workspace::text;
 use fleeks_tests::world::Runtime;
-use fleeks_tests::{Api, Workspace, World, python, wait};
+use fleeks_tests::{Api, Curl, Workspace, World, python, wait};
 use serde_json::{Value, json};
 
 const KEYS: &str = "/api/v1/keys";
@@ -48,9 +49,28 @@ pub fn scopes_hold(world: &World) -> Result<()> {
     );
     let used = reader.get("/api/v1/sdk/usage/stats")?.ok()?;
     ensure!(used["requests_refused"]["total"] == 5, "{used}");
+    let terminals = format!("/api/v1/sdk/workspaces/{project}/terminals");
+    reader.get(&terminals)?.ok()?;
+    let shell = json!({"command": "cat"});
+    let (_, writer) = key(world, json!({"scopes": ["read", "write"]}))?;
+    for without in [&reader, &writer] {
+        without.post(&terminals, &shell)?.refused(&[403])?;
+    }
     let (_, runner) = key(world, json!({"scopes": ["exec"]}))?;
     runner.post("/api/v1/sdk/terminal/execute", &run)?.ok()?;
     runner.get(&read)?.refused(&[403])?;
+    let opened = runner.post(&terminals, &shell)?.ok()?;
+    let opened = format!("{terminals}/{}", text(&opened, "terminal_id")?);
+    writer.delete(&opened)?.refused(&[403])?;
+    runner.delete(&opened)?.ok()?;
+    // Who asks to talk otherwise may not see more.
+    let url = format!("{}{read}", world.api()?.base());
+    let sly = Curl::new(world, Version::H1, &url)?
+        .header(&format!("X-API-Key: {}", runner.key()))
+        .header("Upgrade: websocket")
+        .header("Connection: Upgrade")
+        .send()?;
+    ensure!(sly.status == 403, "{sly:?}");
 
     let (_, manager) = key(
         world,

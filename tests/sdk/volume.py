@@ -235,9 +235,17 @@ async def parts(files):
     place = f"/uploads/{begun.json()['upload_id']}"
     await patch(0, b"abc", expect=(422,))
     await files.call("GET", "/raw", params={"path": "sum"}, expect=(404,))
-    begun = await files.call("POST", "/uploads", headers={"Upload-Length": "0"}, params={"path": "large/file.bin", "overwrite": "false"}, expect=(201,))
-    place = f"/uploads/{begun.json()['upload_id']}"
-    await patch(0, b"", expect=(409,))
+    # Of nothing no part comes: it is there at once, or refused.
+    nothing = {"Upload-Length": "0", "Tus-Resumable": "1.0.0"}
+    await files.call("POST", "/uploads", headers=nothing, params={"path": "large/file.bin", "overwrite": "false"}, expect=(409,))
+    begun = await files.call("POST", "/uploads", headers=nothing, params={"path": "empty"}, expect=(201,))
+    assert begun.json()["complete"] is True, begun.text
+    assert (await files.call("GET", "/raw", params={"path": "empty"})).content == b""
+    # What tus asks of a server besides.
+    said = (await files.call("OPTIONS", "/uploads", expect=(204,))).headers
+    assert said["tus-version"] == "1.0.0" and "creation" in said["tus-extension"], said
+    other = await files.call("POST", "/uploads", headers={**nothing, "Tus-Resumable": "0.2.2"}, params={"path": "x"}, expect=(412,))
+    assert other.headers["tus-version"] == "1.0.0"
     await files.call("POST", "/uploads", params={"path": "x"}, expect=(422,))
     await files.call("POST", "/uploads", params={"path": "x"}, headers={"Upload-Length": str(1 << 60)}, expect=(413,))
     await files.call("GET", "/uploads/upl_nosuch", expect=(404,))

@@ -177,6 +177,7 @@ impl<'a> Watch<'a> {
                 return Ok(true);
             }
             if read == 0 && !scanning {
+                self.batch.caught_up();
                 return Ok(false);
             }
             turns += 1;

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, http::header};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use pool_backend::workspaces::WriteOptions;
 use serde::Deserialize;
 
@@ -30,10 +30,15 @@ pub(super) async fn get(
     caller: Caller,
     Path(project_id): Path<String>,
     Params(query): Params<PathQuery>,
-    headers: HeaderMap,
+    method: Method,
+    mut headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let workspace = find(&state, &caller, &project_id)?;
     let path = required("path", query.path.as_deref())?;
+    // RFC 9110, 14.2: a range means something with GET only.
+    if method != Method::GET {
+        headers.remove(header::RANGE);
+    }
     let file = workspace.open_file(path).await?;
     let (tag, size) = (format!("\"{}\"", file.version), file.info.size);
     let named = [

@@ -26,6 +26,11 @@ const LENGTH: HeaderName = HeaderName::from_static("upload-length");
 const EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
 const METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 const VERSION: HeaderName = HeaderName::from_static("tus-resumable");
+const VERSIONS: HeaderName = HeaderName::from_static("tus-version");
+const EXTENSIONS: HeaderName = HeaderName::from_static("tus-extension");
+const SPOKEN: &str = "1.0.0";
+/// What parts are to tus.
+const PART: &str = "application/offset+octet-stream";
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -52,6 +57,22 @@ pub(super) struct UploadInfo {
     expires_at: Stamp,
 }
 
+/// What of tus is spoken here
+#[utoipa::path(options, path = "/api/v1/sdk/files/{project_id}/uploads", tag = "files",
+    params(("project_id" = String, Path)),
+    responses((status = 204, description = "`Tus-Version`, `Tus-Extension`")))]
+pub(super) async fn about(_: Caller, Path(_): Path<String>) -> Response {
+    let said = [
+        (VERSION, HeaderValue::from_static(SPOKEN)),
+        (VERSIONS, HeaderValue::from_static(SPOKEN)),
+        (
+            EXTENSIONS,
+            HeaderValue::from_static("creation,expiration,termination"),
+        ),
+    ];
+    (StatusCode::NO_CONTENT, said).into_response()
+}
+
 /// Begin an upload in parts
 ///
 /// The header `Upload-Length` says how many bytes there will be. `Location` of the answer takes them.
@@ -65,6 +86,9 @@ pub(super) async fn begin(
     Params(query): Params<BeginQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    if let Some(refused) = other_version(&headers) {
+        return Ok(refused);
+    }
     let workspace = find(&state, &caller, &project_id)?;
     let named = headers.get(METADATA).and_then(file_name);
     let path = required("path", query.path.as_deref().or(named.as_deref()))?;
@@ -114,6 +138,13 @@ pub(super) async fn append(
     Path((project_id, id)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
+    if let Some(refused) = other_version(request.headers()) {
+        return Ok(refused);
+    }
+    if !is_part(request.headers()) {
+        let message = format!("tus sends parts as {PART}");
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
     let workspace = find(&state, &caller, &project_id)?;
     let id = parse(&id)?;
     let offset = number(request.headers(), &OFFSET)?;
@@ -143,8 +174,28 @@ pub(super) async fn abort(
 ) -> Result<Response, Problem> {
     let workspace = find(&state, &caller, &project_id)?;
     workspace.abort_upload(&parse(&id)?).await?;
-    let version = [(VERSION, HeaderValue::from_static("1.0.0"))];
+    let version = [(VERSION, HeaderValue::from_static(SPOKEN))];
     Ok((StatusCode::NO_CONTENT, version).into_response())
+}
+
+/// A client of another version of tus is told which there is (tus 1.0, "Tus-Resumable").
+fn other_version(headers: &HeaderMap) -> Option<Response> {
+    let version = headers.get(VERSION)?;
+    if version == SPOKEN {
+        return None;
+    }
+    let versions = [(VERSIONS, HeaderValue::from_static(SPOKEN))];
+    let problem = Problem::new(
+        StatusCode::PRECONDITION_FAILED,
+        format!("tus {SPOKEN} is spoken here"),
+    );
+    Some((versions, problem).into_response())
+}
+
+/// Who does not speak tus may call its bytes what it likes.
+fn is_part(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    !headers.contains_key(VERSION) || kind.is_some_and(|kind| kind == PART)
 }
 
 fn parse(id: &str) -> Result<UploadId, Problem> {
@@ -166,7 +217,7 @@ fn told(upload: &Upload) -> impl axum::response::IntoResponse + use<> {
 
 fn headers(upload: &Upload) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(VERSION, HeaderValue::from_static("1.0.0"));
+    headers.insert(VERSION, HeaderValue::from_static(SPOKEN));
     headers.insert(OFFSET, upload.offset.into());
     headers.insert(LENGTH, upload.length.into());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -204,6 +255,15 @@ mod tests {
             assert_eq!(name(none), None, "{none}");
         }
         let mut headers = HeaderMap::new();
+        assert!(other_version(&headers).is_none() && is_part(&headers));
+        headers.insert(VERSION, HeaderValue::from_static("1.0.0"));
+        assert!(other_version(&headers).is_none() && !is_part(&headers));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PART));
+        assert!(is_part(&headers));
+        headers.insert(VERSION, HeaderValue::from_static("0.2.2"));
+        let refused = other_version(&headers).unwrap();
+        assert_eq!(refused.status(), StatusCode::PRECONDITION_FAILED);
+        assert_eq!(refused.headers()[VERSIONS], "1.0.0");
         assert!(number(&headers, &LENGTH).is_err());
         for (text, length) in [
             ("0", Some(0)),

@@ -5,7 +5,7 @@
 //!
 //! Must never happen here: a pattern that takes longer than its length times the path's.
 
-use init_protocol::Change;
+use init_protocol::{Change, ChangeKind};
 use pool_backend::workspaces::Filter;
 
 use crate::Problem;
@@ -62,11 +62,23 @@ impl Patterns {
         (self.wanted.is_empty() || any(&self.wanted)) && !any(&self.unwanted)
     }
 
-    /// For a watch: a move counts with either end.
+    /// Whether there may be one below a directory.
+    fn reaches_below(&self, directory: &str) -> bool {
+        let directory = format!("{directory}/");
+        let mut wanted = self.wanted.iter();
+        self.wanted.is_empty() || wanted.any(|pattern| pattern.walk(&directory).is_some())
+    }
+
+    /// For a watch: a move counts with either end, and a directory that goes or moves with all that
+    /// may have been below it: nothing more will be said of that.
     pub fn into_filter(self) -> Filter {
         Box::new(move |change: &Change| {
-            let from = change.from.as_deref();
-            self.matches(&change.path) || from.is_some_and(|path| self.matches(path))
+            let takes_along =
+                change.directory && matches!(change.kind, ChangeKind::Moved | ChangeKind::Deleted);
+            let mut ends = [Some(&change.path), change.from.as_ref()]
+                .into_iter()
+                .flatten();
+            ends.any(|path| self.matches(path) || (takes_along && self.reaches_below(path)))
         })
     }
 }
@@ -203,8 +215,14 @@ impl Pattern {
         Ok(Self(tokens))
     }
 
-    /// All ways through the pattern at once.
     fn matches(&self, path: &str) -> bool {
+        let places = self.walk(path);
+        places.is_some_and(|places| places.last() == Some(&true))
+    }
+
+    /// All ways through the pattern at once: the places where they are after the path. None: there is
+    /// no way on from here.
+    fn walk(&self, path: &str) -> Option<Vec<bool>> {
         let mut now = vec![false; self.0.len() + 1];
         let mut next = now.clone();
         self.enter(&mut now, 0);
@@ -236,11 +254,11 @@ impl Pattern {
                 alive |= stays || goes_on;
             }
             if !alive {
-                return false;
+                return None;
             }
             std::mem::swap(&mut now, &mut next);
         }
-        now.last() == Some(&true)
+        Some(now)
     }
 
     /// To a place, and past what may be empty.
@@ -341,6 +359,27 @@ mod tests {
         let odd = Patterns::new(["\\*\\[{\\,,x}", "[]]y"]).unwrap();
         assert!(odd.matches("*[,") && odd.matches("*[x") && odd.matches("]y"));
         assert!(!odd.matches("a[x"));
+    }
+
+    #[test]
+    fn a_directory_takes_along_what_may_be_below_it() {
+        let hears = |pattern: &str, kind, from: Option<&str>, path: &str, directory| {
+            Patterns::new([pattern]).unwrap().into_filter()(&Change {
+                kind,
+                path: path.to_owned(),
+                from: from.map(str::to_owned),
+                directory,
+                write_id: None,
+            })
+        };
+        use ChangeKind::{Created, Deleted, Moved};
+        assert!(hears("**/*.py", Moved, Some("tmp"), "src", true));
+        assert!(hears("src/**", Moved, Some("tmp"), "src", true));
+        assert!(hears("src/deep/*.py", Deleted, None, "src", true));
+        assert!(!hears("src/deep/*.py", Deleted, None, "source", true));
+        assert!(!hears("*.py", Moved, Some("tmp"), "src", true));
+        assert!(!hears("**/*.py", Created, None, "src", true));
+        assert!(!hears("**/*.py", Moved, Some("tmp"), "src", false));
     }
 
     #[test]

@@ -137,6 +137,12 @@ fn no_key(reason: &str) -> Farewell {
     Farewell::new(Farewell::NO_KEY, reason)
 }
 
+/// Asked before anything is done at its word, and now and then.
+fn revoked(good: Option<&StillGood>) -> Option<Farewell> {
+    let is_good = good.is_none_or(StillGood::is_good);
+    (!is_good).then(|| no_key("the API key is not valid any more"))
+}
+
 async fn first_text(socket: &mut Socket) -> Result<String, Farewell> {
     loop {
         match socket.next().await {
@@ -154,7 +160,7 @@ async fn serve(socket: Socket, mut leaving: Leaving, view: View, good: Option<St
     let keyboard = view.keyboard();
     let (mut sink, mut stream) = socket.split();
     let farewell = {
-        let listening = listen(&mut stream, &keyboard);
+        let listening = listen(&mut stream, &keyboard, good.clone());
         let telling = tell(&mut sink, view, good);
         tokio::select! {
             farewell = listening => farewell,
@@ -169,9 +175,19 @@ async fn serve(socket: Socket, mut leaving: Leaving, view: View, good: Option<St
 }
 
 /// What the client says; none when it left.
-async fn listen(stream: &mut SplitStream<Socket>, keyboard: &Keyboard) -> Option<Farewell> {
+async fn listen(
+    stream: &mut SplitStream<Socket>,
+    keyboard: &Keyboard,
+    good: Option<StillGood>,
+) -> Option<Farewell> {
     loop {
-        match stream.next().await {
+        let said = stream.next().await;
+        if let Some(Ok(Message::Binary(_) | Message::Text(_))) = &said
+            && let Some(farewell) = revoked(good.as_ref())
+        {
+            return Some(farewell);
+        }
+        match said {
             Some(Ok(Message::Binary(bytes))) => keyboard.input(bytes).await,
             Some(Ok(Message::Text(text))) => match Said::parse(&text) {
                 Some(Said::Resize { cols, rows }) => keyboard.resize(TerminalSize { cols, rows }),
@@ -212,8 +228,8 @@ async fn tell(
         sink.send(message).await.ok()?;
         message = tokio::select! {
             _ = ping.tick() => {
-                if good.as_ref().is_some_and(|good| !good.is_good()) {
-                    return Some(no_key("the API key is not valid any more"));
+                if let Some(farewell) = revoked(good.as_ref()) {
+                    return Some(farewell);
                 }
                 Message::Ping(bytes::Bytes::new())
             }

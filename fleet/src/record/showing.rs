@@ -29,6 +29,13 @@ impl Showing {
         (!youngest.port_guessed).then_some(youngest.port)
     }
 
+    /// Those whose port is known, the youngest first: the main one is the first of them whose app has
+    /// not ended.
+    pub fn shown(&self) -> impl Iterator<Item = &PreviewRecord> {
+        let active = self.active().rev();
+        active.filter(|preview| !preview.port_guessed)
+    }
+
     /// Previews that were not stopped.
     pub fn active(&self) -> impl DoubleEndedIterator<Item = &PreviewRecord> {
         self.previews

@@ -130,7 +130,14 @@ impl Workspace {
             async move { init.write(write, content).await }
         });
         let write_id = Some(writing.await?);
-        let there = self.engine().files.stat(&self.volume(), path).await;
+        let (files, volume) = (&self.engine().files, self.volume());
+        let there = match files.stat(&volume, path).await {
+            // What was written is what it leads to.
+            Ok(link) if link.kind == FileKind::Symlink => {
+                files.open(&volume, path).await.map(|file| file.info)
+            }
+            there => there,
+        };
         match there {
             // The app inside took it away already, which is no failure of the write.
             Err(error) if error.kind == ErrorKind::NotFound => Ok(FileInfo {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fleet::id::JobId;
 use fleet::timing;
-use init_protocol::{JobState, MAX_COMMAND, Run};
+use init_protocol::{JobState, JobStatus, MAX_COMMAND, Run};
 use time::OffsetDateTime;
 
 use super::path::working_dir;
@@ -36,7 +36,7 @@ impl Workspace {
         Ok(job(state, Some(output)))
     }
 
-    /// Starts a shell line and leaves it running. No output yet.
+    /// Starts a shell line and leaves it running. Of one that has ended already, all that it said.
     ///
     /// # Errors
     /// As [`Workspace::execute`].
@@ -46,16 +46,21 @@ impl Workspace {
         let id: JobId = run.job.parse().map_err(|error| {
             Error::caused(ErrorKind::Internal, "the job was not started", error)
         })?;
-        let state = self
+        let (state, output) = self
             .calling(|init| {
                 let (run, id) = (run.clone(), id.clone());
                 async move {
                     init.start(&run).await?;
-                    init.job(&id).await
+                    let state = init.job(&id).await?;
+                    let output = match state.status {
+                        JobStatus::Running => None,
+                        _ => Some(init.output(&id, OutputLimits::ALL).await?),
+                    };
+                    Ok((state, output))
                 }
             })
             .await?;
-        Ok(job(state, None))
+        Ok(job(state, output))
     }
 
     /// One job with the output that was kept. Jobs sleep and wake with their workspace, which is

@@ -104,6 +104,18 @@ impl Workspace {
         let (id, volume) = (UploadId::mint(), self.place());
         let made = id.clone();
         blocking(move || uploads::create(&volume, &made, &record)).await?;
+        // Of nothing no part will come.
+        if wish.length == 0 {
+            let appended = self.append(&id, 0, futures_util::stream::empty().boxed());
+            return match appended.await {
+                Ok(upload) => Ok(upload),
+                Err(refused) => {
+                    // Nobody will come for it.
+                    self.abort_upload(&id).await?;
+                    Err(refused.error)
+                }
+            };
+        }
         self.upload(&id).await
     }
 

@@ -144,6 +144,43 @@ async fn every_kind_of_change_is_told_with_its_path() {
     );
 }
 
+/// A directory that moves into one which nobody knew yet, and names that are used again at once: what
+/// the words say, applied in order, is what is there.
+#[tokio::test]
+async fn what_moves_into_a_new_directory_is_watched_on() {
+    let world = World::start().await;
+    std::fs::create_dir_all(world.workspace().join("lib/deep")).unwrap();
+    std::fs::write(world.workspace().join("log"), "x").unwrap();
+    let watching = Watching::begin(&world).await;
+    for round in 0..8 {
+        let script = format!(
+            "mkdir pkg{round} && mv lib pkg{round}/ && echo x > pkg{round}/lib/deep/{round};
+            mkdir old{round} && mv log old{round}/ && echo x > log"
+        );
+        assert_eq!(world.sh(&script).await.0, 0);
+        let arrived = format!("old{round}/log");
+        until(&arrived, async || {
+            watching.words().iter().any(|word| word.ends_with(&arrived))
+        })
+        .await;
+        watching.until(&format!(">lib>pkg{round}/lib/")).await;
+        let script = format!("echo y >> pkg{round}/lib/deep/later; mv pkg{round}/lib .");
+        assert_eq!(world.sh(&script).await.0, 0);
+        watching.until(&format!("+pkg{round}/lib/deep/later")).await;
+        watching.until(&format!(">pkg{round}/lib>lib/")).await;
+        assert_eq!(world.sh("rm lib/deep/later").await.0, 0);
+    }
+    watching.until("-lib/deep/later").await;
+    let (words, lost) = watching.end().await;
+    assert_eq!(lost, []);
+    let mut logs = words.iter().filter(|word| &word[1..] == "log");
+    assert_eq!(
+        logs.next_back().map(|word| &word[..1]),
+        Some("+"),
+        "{words:?}"
+    );
+}
+
 #[tokio::test]
 async fn the_nodes_writes_are_named_and_their_drafts_are_not_told() {
     let world = World::start().await;

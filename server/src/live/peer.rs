@@ -29,6 +29,8 @@ struct State {
     entry: Arc<Entry>,
     flow: Arc<Flow>,
     tasks: Mutex<Tasks>,
+    /// It is connected: what it is told arrives.
+    here: CancellationToken,
     gone: CancellationToken,
 }
 
@@ -46,6 +48,7 @@ impl Peer {
             entry,
             flow,
             tasks: Mutex::default(),
+            here: CancellationToken::new(),
             gone: CancellationToken::new(),
         }))
     }
@@ -109,9 +112,15 @@ impl Peer {
             drop(tasks);
             return self.refuse(out, "too many streams of this API key".to_owned());
         };
-        let run = run(out);
+        let (entry, last) = (Arc::clone(&self.0.entry), out.clone());
+        let (here, run) = (self.0.here.clone(), run(out));
         let session = tasks.running.spawn(async move {
-            run.await;
+            here.cancelled().await;
+            tokio::select! {
+                () = run => {}
+                // Some clients wait for nothing but the end of their stream.
+                () = entry.ended() => last.refuse("this API key is not valid any more").await,
+            }
             drop(place);
         });
         tasks.sessions.insert(key, session);
@@ -128,13 +137,22 @@ impl Peer {
             self.0.flow.end();
             return;
         }
-        tasks.refusing.spawn(async move { out.refuse(&why).await });
+        let here = self.0.here.clone();
+        tasks.refusing.spawn(async move {
+            here.cancelled().await;
+            out.refuse(&why).await;
+        });
     }
 
     pub(super) fn stop(&self, kind: Kind, id: &str) {
         if let Some(session) = self.0.tasks.lock().sessions.remove(&kind.key(id)) {
             session.abort();
         }
+    }
+
+    /// The socket is connected. What it asked for before that begins now.
+    pub(super) fn is_here(&self) {
+        self.0.here.cancel();
     }
 
     /// The socket has gone, and everything with it.
@@ -151,6 +169,8 @@ impl Peer {
                 () = peer.0.entry.ended() => {}
                 () = peer.0.gone.cancelled() => return,
             }
+            // Its streams hear of it first; nothing more is told in them, and nothing new begins.
+            tokio::time::sleep(timing::SOCKET_PARTING).await;
             peer.gone();
             // The namespace is left, so clients do not come back by themselves; then, or when
             // there is no room to say so, the connection goes too.

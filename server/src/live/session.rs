@@ -255,6 +255,7 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 /// Where a session's events go.
+#[derive(Clone)]
 pub(super) struct Out {
     kind: Kind,
     socket: SocketRef,

@@ -16,6 +16,8 @@ use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 use tokio::net::unix::pipe;
 
+use crate::processes;
+
 const BASH: &str = "/bin/bash";
 const SH: &str = "/bin/sh";
 
@@ -87,13 +89,18 @@ fn winsize(size: TerminalSize) -> Winsize {
 }
 
 impl Pty {
-    /// Its window has another size; who is in the foreground hears of it. gVisor keeps the size and
-    /// tells nobody, so we do; twice does no harm.
-    pub fn resize(&self, size: TerminalSize) {
+    /// Its window has another size; who is in the foreground hears of it. gVisor keeps the size, tells
+    /// nobody, and does not say who is in the foreground, so we tell all of the session; whom it does
+    /// not concern ignores it, and twice does no harm.
+    pub fn resize(&self, size: TerminalSize, session: Pid) {
         // A terminal that is gone has no window.
         let _ = rustix::termios::tcsetwinsize(&self.output, winsize(size));
         if let Some(group) = self.foreground() {
             let _ = rustix::process::kill_process_group(group, Signal::WINCH);
+            return;
+        }
+        for pid in processes::of_session(session) {
+            let _ = rustix::process::kill_process(pid, Signal::WINCH);
         }
     }
 

@@ -145,9 +145,10 @@ impl Terminal {
     pub fn resize(&self, size: TerminalSize) {
         let size = size.clamped();
         if self.size.replace(size) != size
+            && !self.session_gone.get()
             && let Some(pty) = &*self.pty.borrow()
         {
-            pty.resize(size);
+            pty.resize(size, self.pid);
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! Must never happen here: a change left out after which its file is not as the node knows it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::iter::Peekable;
 
 use init_protocol::{Change, ChangeKind, MAX_CHANGES};
@@ -22,6 +22,10 @@ pub struct Batch {
     /// The last change of each path.
     last: HashMap<String, ChangeKind>,
     leaving: Vec<Leaving>,
+    /// Directories whose moves were told before the kernel says that they left.
+    told: HashSet<String>,
+    /// Watches of directories that left when too many had.
+    evicted: Vec<i32>,
 }
 
 /// What was moved away, to a place that is not known yet.
@@ -84,6 +88,9 @@ impl Batch {
 
     /// One end of a rename. `watch` is the directory's own.
     pub fn leaves(&mut self, cookie: u32, path: String, directory: bool, watch: Option<i32>) {
+        if watch.is_none() && directory && self.told.remove(&path) {
+            return;
+        }
         self.text += path.len();
         self.open(Leaving {
             cookie,
@@ -112,6 +119,32 @@ impl Batch {
         at.map(|at| self.leaving.remove(at)).is_some()
     }
 
+    /// Something else is about to have this name: what left it and has not arrived is gone. Its
+    /// watch, if a watched directory left.
+    pub fn replaced(&mut self, path: &str) -> Option<i32> {
+        let is = |left: &Leaving| left.path.as_deref() == Some(path);
+        let left = self.leaving.remove(self.leaving.iter().position(is)?);
+        self.deleted(path.to_owned(), left.directory);
+        left.watch
+    }
+
+    /// A directory that is watched was found at another place, whether or not it is known that it
+    /// left: that its end of the rename comes, or came, says nothing more.
+    pub fn found_again(&mut self, watch: i32, from: String, path: String) {
+        match self
+            .leaving
+            .iter()
+            .position(|left| left.watch == Some(watch))
+        {
+            Some(at) => drop(self.leaving.remove(at)),
+            None if self.told.len() < MAX_OPEN => drop(self.told.insert(from.clone())),
+            None => {}
+        }
+        self.evicted.retain(|gone| *gone != watch);
+        self.last.remove(&from);
+        self.push(ChangeKind::Moved, path, Some(from), true, None);
+    }
+
     /// The other end of a rename. The watch of what left, if a watched directory did.
     pub fn arrives(&mut self, cookie: u32, path: String, directory: bool) -> Option<i32> {
         let at = self.leaving.iter().position(|left| left.cookie == cookie);
@@ -137,7 +170,8 @@ impl Batch {
     /// was moved away may still arrive until the next time.
     pub fn take(&mut self) -> (Vec<Change>, Vec<i32>) {
         let gone: Vec<_> = self.leaving.extract_if(.., |left| left.old).collect();
-        let watches = gone.iter().filter_map(|left| left.watch).collect();
+        let mut watches = std::mem::take(&mut self.evicted);
+        watches.extend(gone.iter().filter_map(|left| left.watch));
         for left in gone {
             if let Some(path) = left.path {
                 self.deleted(path, left.directory);
@@ -154,11 +188,19 @@ impl Batch {
     /// Nothing more of what was begun will come.
     pub fn settle(&mut self) {
         self.leaving.clear();
+        self.evicted.clear();
+        self.caught_up();
+    }
+
+    /// All that the kernel had to say was heard: who was found again before has left by now.
+    pub fn caught_up(&mut self) {
+        self.told.clear();
     }
 
     fn open(&mut self, leaving: Leaving) {
         if self.leaving.len() == MAX_OPEN {
             let first = self.leaving.remove(0);
+            self.evicted.extend(first.watch);
             if let Some(path) = first.path {
                 self.deleted(path, first.directory);
             }
@@ -240,6 +282,39 @@ mod tests {
         assert!(!batch.is_open());
         assert_eq!(batch.arrives(2, "d".to_owned(), true), None);
         assert_eq!(told(&mut batch), ["Created d"]);
+    }
+
+    #[test]
+    fn a_name_that_is_used_again_is_first_told_to_be_gone() {
+        let mut batch = Batch::default();
+        batch.leaves(1, "log".to_owned(), false, None);
+        assert_eq!(batch.replaced("log"), None);
+        batch.created("log".to_owned(), false, None);
+        batch.leaves(2, "lib".to_owned(), true, Some(7));
+        assert_eq!(batch.replaced("lib"), Some(7));
+        assert_eq!(batch.replaced("lib"), None);
+        let expected = ["Deleted log", "Created log", "Deleted lib"];
+        assert_eq!(told(&mut batch), expected);
+        assert_eq!(told(&mut batch), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_directory_that_is_found_again_has_moved_whenever_that_is_said() {
+        let mut batch = Batch::default();
+        let found = |batch: &mut Batch| {
+            batch.found_again(9, "lib".to_owned(), "pkg/lib".to_owned());
+        };
+        batch.leaves(1, "lib".to_owned(), true, Some(9));
+        found(&mut batch);
+        assert!(!batch.is_open());
+        assert_eq!(told(&mut batch), ["Moved lib>pkg/lib"]);
+        found(&mut batch);
+        batch.leaves(2, "lib".to_owned(), true, None);
+        assert_eq!(told(&mut batch), ["Moved lib>pkg/lib"]);
+        // Once only.
+        batch.leaves(3, "lib".to_owned(), true, None);
+        assert_eq!(told(&mut batch), Vec::<String>::new());
+        assert_eq!(told(&mut batch), ["Deleted lib"]);
     }
 
     #[test]

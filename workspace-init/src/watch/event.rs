@@ -83,11 +83,17 @@ impl Event<'_> {
             return;
         };
         let directory = flags.contains(ReadFlags::ISDIR);
+        let comes = ReadFlags::CREATE.union(ReadFlags::MOVED_TO);
+        if flags.intersects(comes)
+            && let Some(gone) = batch.replaced(&path)
+        {
+            tree.drop_below(inotify, gone);
+        }
         if flags.contains(ReadFlags::CREATE) {
             let write = writes.of(&path, |way| way == Way::Made);
             batch.created(path, directory, write.map(|(_, id)| id));
             if directory {
-                tree.add(inotify, watch, name, true);
+                let _known = tree.add(inotify, watch, name, true, batch);
             }
         } else if flags.contains(ReadFlags::DELETE) {
             batch.deleted(path, directory);
@@ -103,7 +109,9 @@ impl Event<'_> {
                     let moved = batch.arrives(cookie, path, directory);
                     match moved {
                         Some(moved) => tree.rename(moved, watch, name),
-                        None if directory => tree.add(inotify, watch, name, true),
+                        None if directory => {
+                            let _known = tree.add(inotify, watch, name, true, batch);
+                        }
                         None => {}
                     }
                 }

@@ -93,20 +93,29 @@ impl Tree {
         true
     }
 
-    /// Watches a directory, and will look into it.
-    pub fn add(&mut self, inotify: &Receiver, parent: i32, name: &OsStr, tell: bool) {
+    /// Watches a directory, and will look into it. True: it was known under another name, and its
+    /// move is told.
+    pub fn add(
+        &mut self,
+        inotify: &Receiver,
+        parent: i32,
+        name: &OsStr,
+        tell: bool,
+        batch: &mut Batch,
+    ) -> bool {
         if self.len() >= MAX_WATCHED {
             self.full = true;
-            return;
+            return false;
         }
         let Some(path) = self.absolute(parent, name) else {
             self.full = true;
-            return;
+            return false;
         };
         match add_watch(inotify, &path, FLAGS) {
             Ok(watch) if watch == self.root_watch => {}
-            // Known under another name: it was moved.
-            Ok(watch) if self.nodes.contains_key(&watch) => self.rename(watch, parent, name),
+            Ok(watch) if self.nodes.contains_key(&watch) => {
+                return self.found_again(watch, parent, name, batch);
+            }
             Ok(watch) => {
                 self.place(watch, parent, name);
                 self.to_scan.push_back((watch, tell));
@@ -115,6 +124,24 @@ impl Tree {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
             Err(_) => self.full = true,
         }
+        false
+    }
+
+    fn found_again(&mut self, watch: i32, parent: i32, name: &OsStr, batch: &mut Batch) -> bool {
+        let path = |tree: &Self| {
+            let node = tree.nodes.get(&watch)?;
+            tree.path_in(node.parent, &node.name)
+        };
+        let from = path(self);
+        self.rename(watch, parent, name);
+        let (Some(from), Some(to)) = (from, path(self)) else {
+            return false;
+        };
+        let moved = from != to;
+        if moved {
+            batch.found_again(watch, from, to);
+        }
+        moved
     }
 
     /// The directory of that name.
@@ -238,14 +265,16 @@ impl Tree {
             return;
         }
         let directory = kind == FileType::Directory;
-        if scan.tell
-            && let Some(path) = self.path_in(scan.watch, name)
+        let path = self.path_in(scan.watch, name).filter(|_| scan.tell);
+        if let Some(gone) = path.as_ref().and_then(|path| batch.replaced(path)) {
+            self.drop_below(inotify, gone);
+        }
+        let moved = directory && self.add(inotify, scan.watch, name, scan.tell, batch);
+        if let Some(path) = path
+            && !moved
         {
             let write_id = writes.found(&path);
             batch.created(path, directory, write_id);
-        }
-        if directory {
-            self.add(inotify, scan.watch, name, scan.tell);
         }
     }
 
