@@ -118,7 +118,7 @@ impl RunBody {
 
 /// Run a shell line and wait for it
 #[utoipa::path(post, path = "/api/v1/sdk/terminal/execute", tag = "terminal",
-    request_body = RunBody, responses((status = 200, body = TerminalJob)))]
+    request_body = crate::openapi::RunInProject, responses((status = 200, body = TerminalJob)))]
 async fn execute(
     State(state): State<ApiState>,
     caller: Caller,
@@ -150,7 +150,7 @@ async fn execute(
 
 /// Start a shell line and leave it running
 #[utoipa::path(post, path = "/api/v1/sdk/terminal/background", tag = "terminal",
-    request_body = RunBody, responses((status = 200, body = TerminalJob)))]
+    request_body = crate::openapi::RunInProject, responses((status = 200, body = TerminalJob)))]
 async fn background(
     State(state): State<ApiState>,
     caller: Caller,

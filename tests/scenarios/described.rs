@@ -1,6 +1,7 @@
 //! The API against its own description: whatever is sent, no answer is a fault of ours, and every
 //! answer is as described.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
@@ -30,6 +31,15 @@ fn agree(runtime: Runtime, examples: u32, limit: Duration) -> Result<()> {
     );
     let paths = described["paths"].as_object().context("no paths")?;
     ensure!(paths.len() > 40, "only {} paths are described", paths.len());
+    // Generated clients name their functions after these.
+    let mut ids = BTreeSet::new();
+    for (path, item) in paths {
+        for (method, call) in item.as_object().context("no calls")? {
+            let id = call["operationId"].as_str();
+            let id = id.with_context(|| format!("{method} {path} has no id"))?;
+            ensure!(ids.insert(id), "{method} {path}: {id} is another's id");
+        }
+    }
     let page = api.without_key().get("/docs")?;
     ensure!(
         page.status == 200 && page.content_type.starts_with("text/html"),

@@ -36,7 +36,7 @@ pub(super) struct PackQuery {
 /// below `.home` is not. `X-Left-Out` counts what is not either: links that lead out of the
 /// directory, sockets, FIFOs.
 #[utoipa::path(get, path = "/api/v1/sdk/files/{project_id}/archive", tag = "files",
-    params(("project_id" = String, Path), PackQuery),
+    operation_id = "pack", params(("project_id" = String, Path), PackQuery),
     responses((status = 200, content((Vec<u8> = "application/gzip"), (Vec<u8> = "application/x-tar"),
         (Vec<u8> = "application/zip")))))]
 pub(super) async fn get(
@@ -92,7 +92,7 @@ pub(super) struct Unpacked {
 /// written: one that is refused changes nothing. If a write fails later, `written` of the error
 /// says how many `entries` are there, and `failed_at` at which it ended.
 #[utoipa::path(put, path = "/api/v1/sdk/files/{project_id}/archive", tag = "files",
-    params(("project_id" = String, Path), UnpackQuery),
+    operation_id = "unpack", params(("project_id" = String, Path), UnpackQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, body = Unpacked)))]
 pub(super) async fn put(

@@ -21,7 +21,7 @@ use crate::{ApiState, Caller, Problem};
 /// `Range` is understood (one range; 206, 416), `If-Range` and `If-None-Match` with the `ETag` of an
 /// earlier answer.
 #[utoipa::path(get, path = "/api/v1/sdk/files/{project_id}/raw", tag = "files",
-    params(("project_id" = String, Path), PathQuery, ("range" = Option<String>, Header)),
+    operation_id = "read_raw", params(("project_id" = String, Path), PathQuery, ("range" = Option<String>, Header)),
     responses((status = 200, content_type = "application/octet-stream"),
         (status = 206, content_type = "application/octet-stream"),
         (status = 304, description = "not changed")))]
@@ -104,7 +104,7 @@ pub(super) struct PutQuery {
 
 /// Write a file of any size
 #[utoipa::path(put, path = "/api/v1/sdk/files/{project_id}/raw", tag = "files",
-    params(("project_id" = String, Path), PutQuery),
+    operation_id = "write_raw", params(("project_id" = String, Path), PutQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, body = FileInfo)))]
 pub(super) async fn put(
