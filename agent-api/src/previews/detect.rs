@@ -8,6 +8,9 @@
 mod node;
 mod other;
 mod python;
+mod requires;
+mod tokens;
+mod vite;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,10 +33,17 @@ pub(super) const READ: &[&str] = &[
     "server.py",
     "wsgi.py",
     "asgi.py",
+    "manage.py",
     "server.js",
     "index.js",
     "app.js",
     "main.js",
+    "vite.config.js",
+    "vite.config.mjs",
+    "vite.config.ts",
+    "vite.config.cjs",
+    "vite.config.mts",
+    "vite.config.cts",
 ];
 /// Directories whose names are looked at, too.
 pub(super) const LOOKED_INTO: &[&str] = &["public", "dist", "build", "src", "app", "config"];
@@ -120,20 +130,16 @@ impl Project {
         self.names.contains(name)
     }
 
+    /// Without the mark that some editors put before UTF-8.
     fn text(&self, name: &str) -> Option<&str> {
-        self.contents.get(name).map(String::as_str)
+        let text = self.contents.get(name)?;
+        Some(text.strip_prefix('\u{feff}').unwrap_or(text))
     }
 
     /// Those of `names` that are there.
     fn present(&self, names: &[&str]) -> Vec<String> {
         let there = names.iter().filter(|name| self.has(name));
         there.map(|name| (*name).to_owned()).collect()
-    }
-
-    /// The first of `names` whose content has `word`.
-    fn with(&self, names: &[&'static str], word: &str) -> Option<&'static str> {
-        let mut names = names.iter().copied();
-        names.find(|name| self.text(name).is_some_and(|text| text.contains(word)))
     }
 }
 

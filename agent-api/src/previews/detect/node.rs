@@ -1,10 +1,12 @@
 //! Projects with a `package.json`, or with a server in JavaScript and nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
+use pool_backend::template::Templates;
 use serde_json::Value;
 
-use super::{Found, Project, usual_port};
+use super::{Found, Project, usual_port, vite};
 
 /// A dependency that tells a framework; the first that is there wins.
 struct Sign {
@@ -138,7 +140,18 @@ const CONFIGS: &[(&str, &[&str])] = &[
     ),
     ("angular", &["angular.json"]),
 ];
-const VITE_CONFIGS: &[&str] = &["vite.config.js", "vite.config.ts", "vite.config.mjs"];
+
+/// What the built-in templates' packages were installed from. Workspaces of these templates have
+/// them in `/node_modules`, which is not in the volume.
+static STARTERS: LazyLock<Vec<Value>> = LazyLock::new(|| {
+    let templates = Templates::load(None).unwrap_or_default();
+    let needs = templates.all().flat_map(|template| &template.dependencies);
+    let files = needs.flat_map(|needs| &needs.files);
+    let manifests = files.filter(|file| file.path.as_os_str() == "package.json");
+    manifests
+        .filter_map(|file| serde_json::from_slice(&file.content).ok())
+        .collect()
+});
 
 /// Servers without a manifest, the likeliest first.
 const SERVERS: &[&str] = &["server.js", "app.js", "index.js", "main.js"];
@@ -159,8 +172,8 @@ pub(super) fn find(project: &Project) -> Option<Found> {
     };
     let configs = CONFIGS.iter().find(|(of, _)| *of == found.framework);
     let mut configs = project.present(configs.map_or(&[][..], |(_, names)| names));
-    if found.port == 5173 {
-        configs.extend(project.present(VITE_CONFIGS));
+    if sign.is_some_and(|sign| sign.port == usual_port("react_vite")) {
+        configs.extend(project.present(vite::CONFIGS));
     }
     if !configs.is_empty() {
         found.confidence = (found.confidence + 0.04).min(0.99);
@@ -179,11 +192,14 @@ fn with_sign(project: &Project, manifest: &Value, sign: &Sign) -> Found {
         None => start_file(project).map(|file| format!("node {file}")),
     };
     let told = script.and_then(|(_, line)| told_port(line));
+    // Vite takes its command's word over its configuration's.
+    let is_vite = sign.port == usual_port("react_vite");
+    let told = told.or_else(|| is_vite.then(|| vite::port(project))?);
     Found {
         framework: sign.framework,
         confidence: sign.confidence,
         port: told.unwrap_or(sign.port),
-        command: command.map(|command| installed_first(project, command)),
+        command: command.map(|command| installed_first(project, manifest, command)),
         files: Vec::new(),
     }
 }
@@ -200,7 +216,7 @@ fn by_scripts(project: &Project, manifest: &Value) -> Option<Found> {
         framework: "custom",
         confidence: 0.5,
         port: port.unwrap_or(3000),
-        command: Some(installed_first(project, command)),
+        command: Some(installed_first(project, manifest, command)),
         files: Vec::new(),
     })
 }
@@ -262,15 +278,37 @@ fn manager(project: &Project) -> &'static str {
     }
 }
 
-/// A lock file without what it locks: nobody has installed yet.
-fn installed_first(project: &Project, command: String) -> String {
+/// Something is needed, or locked, and is not there: nobody has installed yet.
+fn installed_first(project: &Project, manifest: &Value, command: String) -> String {
     let locked = ["package-lock.json", "yarn.lock", "pnpm-lock.yaml"];
-    let fresh = !project.has("node_modules") && locked.iter().any(|name| project.has(name));
-    if fresh {
+    let locked = locked.iter().any(|name| project.has(name));
+    let needs = !ranges(manifest).is_empty() && !is_starters(manifest);
+    if !project.has("node_modules") && (locked || needs) {
         format!("{} install && {command}", manager(project))
     } else {
         command
     }
+}
+
+/// What `npm install` would install, and which versions of it.
+fn ranges(manifest: &Value) -> BTreeMap<&str, &Value> {
+    ["dependencies", "devDependencies", "optionalDependencies"]
+        .iter()
+        .filter_map(|kind| manifest.get(kind)?.as_object())
+        .flat_map(|ranges| ranges.iter().map(|(name, range)| (name.as_str(), range)))
+        .collect()
+}
+
+/// A built-in template's own manifest, whatever its scripts are by now: it needs nothing else than
+/// what the template had.
+fn is_starters(manifest: &Value) -> bool {
+    let needed = ranges(manifest);
+    STARTERS.iter().any(|starter| {
+        let had = ranges(starter);
+        let mut needed = needed.iter();
+        manifest.get("name") == starter.get("name")
+            && needed.all(|(name, range)| had.get(name) == Some(range))
+    })
 }
 
 /// `--port 4000`, `--port=4000`, `-p 4000` or `PORT=4000` in a script.

@@ -1,6 +1,7 @@
 //! Go, Rust, Java, PHP, Ruby, and pages that only want to be served.
 
-use super::{Found, Project, mentions, usual_port};
+use super::tokens::{Token, entries, tokens};
+use super::{Found, Project, usual_port};
 
 fn custom(confidence: f64, port: u16, command: &str, files: Vec<String>) -> Option<Found> {
     Some(Found {
@@ -24,11 +25,19 @@ pub(super) fn go(project: &Project) -> Option<Found> {
 pub(super) fn rust(project: &Project) -> Option<Found> {
     let manifest = project.text("Cargo.toml")?;
     let files = project.present(&["Cargo.toml", "Rocket.toml"]);
-    if mentions(manifest, "rocket") {
+    let entries = entries(manifest);
+    // `axum = "1"` in one of the tables of dependencies, or a table of its own there.
+    let needs = |name: &str| {
+        entries.iter().any(|(path, _)| {
+            let pairs = path.windows(2);
+            pairs.into_iter().any(|pair| pair == ["dependencies", name])
+        })
+    };
+    if needs("rocket") {
         return custom(0.8, 8000, "cargo run", files);
     }
     let servers = ["axum", "actix-web", "warp", "hyper", "poem", "tide"];
-    let serves = servers.iter().any(|name| mentions(manifest, name));
+    let serves = servers.iter().any(|name| needs(name));
     custom(if serves { 0.8 } else { 0.5 }, 8080, "cargo run", files)
 }
 
@@ -75,7 +84,15 @@ pub(super) fn php(project: &Project) -> Option<Found> {
 pub(super) fn ruby(project: &Project) -> Option<Found> {
     let manifest = project.text("Gemfile");
     let files = project.present(&["Gemfile", "config.ru", "app.rb", "config/application.rb"]);
-    let needs = |name: &str| manifest.is_some_and(|text| mentions(text, name));
+    let gems = tokens(manifest.unwrap_or_default());
+    // `gem "rails"` or `gem("rails")`.
+    let needs = |name: &str| {
+        let mut calls = gems.split(|token| *token == Token::Word("gem")).skip(1);
+        calls.any(|call| match call {
+            [Token::Text(gem), ..] | [Token::Mark('('), Token::Text(gem), ..] => *gem == name,
+            _ => false,
+        })
+    };
     if needs("rails") || project.has("config/application.rb") {
         let command = "bundle exec rails server -b 0.0.0.0 -p 3000";
         return custom(0.9, 3000, command, files);

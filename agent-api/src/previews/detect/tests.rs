@@ -1,3 +1,6 @@
+mod node;
+mod requirements;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -121,44 +124,12 @@ fn frameworks_of_node() {
     ];
     for (dependencies, scripts, framework, port, command) in table {
         let text = manifest(dependencies, scripts);
-        let found = detect(&project(&[("package.json", &text)]));
+        let found = detect(&project(&[("package.json", &text), ("node_modules", "")]));
         let what = (found.framework, found.port, found.command.as_deref());
         assert_eq!(what, (framework, port, Some(command)), "{text}");
         assert_eq!(found.files, ["package.json"]);
         assert!(FRAMEWORKS.contains(&found.framework));
     }
-}
-
-#[test]
-fn a_configuration_makes_surer() {
-    let text = manifest("next react", "dev:next dev");
-    let without = detect(&project(&[("package.json", &text)]));
-    let with = detect(&project(&[("package.json", &text), ("next.config.js", "")]));
-    assert!(with.confidence > without.confidence && with.confidence < 1.0);
-    assert_eq!(with.files, ["package.json", "next.config.js"]);
-}
-
-#[test]
-fn the_package_manager_is_the_project_s_own() {
-    let text = manifest("vue vite", "dev:vite");
-    let command = |files: &[(&str, &str)]| {
-        let mut all = vec![("package.json", text.as_str())];
-        all.extend_from_slice(files);
-        detect(&project(&all)).command.unwrap()
-    };
-    assert_eq!(
-        command(&[("yarn.lock", "")]),
-        "yarn install && yarn run dev"
-    );
-    assert_eq!(
-        command(&[("pnpm-lock.yaml", ""), ("node_modules", "")]),
-        "pnpm run dev"
-    );
-    assert_eq!(
-        command(&[("package-lock.json", "")]),
-        "npm install && npm run dev"
-    );
-    assert_eq!(command(&[]), "npm run dev");
 }
 
 #[test]
@@ -183,7 +154,10 @@ fn all_other_languages() {
         ),
         (
             &[
-                ("pyproject.toml", "dependencies = [\"fastapi>=0.1\"]"),
+                (
+                    "pyproject.toml",
+                    "[project]\ndependencies = [\"fastapi>=0.1\"]",
+                ),
                 ("main.py", ""),
             ],
             "fastapi",
@@ -196,7 +170,12 @@ fn all_other_languages() {
             8000,
             Some("python manage.py runserver 0.0.0.0:8000"),
         ),
-        (&[("Pipfile", "django = \"*\"")], "django", 8000, None),
+        (
+            &[("Pipfile", "[packages]\ndjango = \"*\"")],
+            "django",
+            8000,
+            None,
+        ),
         (
             &[("requirements.txt", "flask-cors-like"), ("main.py", plain)],
             "custom",
@@ -222,7 +201,7 @@ fn all_other_languages() {
             Some("cargo run"),
         ),
         (
-            &[("Cargo.toml", "rocket = \"0.5\"")],
+            &[("Cargo.toml", "[dependencies]\nrocket = \"0.5\"")],
             "custom",
             8000,
             Some("cargo run"),
