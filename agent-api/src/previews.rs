@@ -181,7 +181,9 @@ async fn start(
         .map_err(|error| not_running(error, &workspace))?;
     let facts = plan::Facts {
         found: match asked.auto_detect {
-            true => Some(detect::detect(&look::look(&workspace).await?)),
+            true => Some(detect::detect(
+                &look::look(&state.workspaces, &workspace).await?,
+            )),
             false => None,
         },
         template: workspace.template_command(),
@@ -262,7 +264,7 @@ async fn detect(
     Path(project_id): Path<String>,
 ) -> Result<Json<Detected>, Problem> {
     let workspace = workspace_of(&state, &caller, &project_id)?;
-    let found = detect::detect(&look::look(&workspace).await?);
+    let found = detect::detect(&look::look(&state.workspaces, &workspace).await?);
     Ok(Json(Detected {
         project_id: workspace.summary().number,
         detected_framework: found.framework,

@@ -53,6 +53,8 @@ pub(super) const LOOKED_INTO: &[&str] = &["public", "dist", "build", "src", "app
 pub(super) struct Project {
     pub(super) names: BTreeSet<String>,
     pub(super) contents: BTreeMap<String, String>,
+    /// The `package.json` that the packages of its workspace's template were installed from.
+    pub(super) installed: Option<serde_json::Value>,
 }
 
 /// What it is made with.

@@ -2,8 +2,9 @@
 //!
 //! Must never happen here: more than a bounded part of a file in memory.
 
-use pool_backend::Workspace;
 use pool_backend::workspaces::FileKind;
+use pool_backend::{Workspace, Workspaces};
+use serde_json::Value;
 
 use super::detect::{LOOKED_INTO, Project, READ};
 use crate::Problem;
@@ -14,8 +15,14 @@ const FILE_MAX: usize = 256 * 1024;
 /// Names that are looked at, of each directory.
 const NAMES_MAX: usize = 2000;
 
-pub(super) async fn look(workspace: &Workspace) -> Result<Project, Problem> {
-    let mut project = Project::default();
+pub(super) async fn look(
+    workspaces: &Workspaces,
+    workspace: &Workspace,
+) -> Result<Project, Problem> {
+    let mut project = Project {
+        installed: installed(workspaces, workspace),
+        ..Project::default()
+    };
     let root = workspace.peek_files("/", false, false).await?;
     for found in root.iter().take(NAMES_MAX) {
         project.names.insert(found.path.clone());
@@ -41,4 +48,18 @@ pub(super) async fn look(workspace: &Workspace) -> Result<Project, Problem> {
         }
     }
     Ok(project)
+}
+
+/// None: its template has no packages of Node's.
+fn installed(workspaces: &Workspaces, workspace: &Workspace) -> Option<Value> {
+    let info = workspaces
+        .template_info(&workspace.summary().template)
+        .ok()?;
+    let mut files = info
+        .template
+        .dependencies
+        .iter()
+        .flat_map(|needs| &needs.files);
+    let manifest = files.find(|file| file.path.as_os_str() == "package.json")?;
+    serde_json::from_slice(&manifest.content).ok()
 }

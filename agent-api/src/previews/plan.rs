@@ -180,11 +180,7 @@ fn command_at(found: &Found, port: u16) -> Option<String> {
         "astro",
     ];
     if deaf.contains(&found.framework) {
-        let dashes = if command.starts_with("npx ") {
-            ""
-        } else {
-            " --"
-        };
+        let dashes = if command.contains("npx ") { "" } else { " --" };
         return Some(format!("{command}{dashes} --port {port}"));
     }
     Some(command.clone())

@@ -1,9 +1,7 @@
 //! Projects with a `package.json`, or with a server in JavaScript and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
 
-use pool_backend::template::Templates;
 use serde_json::Value;
 
 use super::{Found, Project, usual_port, vite};
@@ -141,18 +139,6 @@ const CONFIGS: &[(&str, &[&str])] = &[
     ("angular", &["angular.json"]),
 ];
 
-/// What the built-in templates' packages were installed from. Workspaces of these templates have
-/// them in `/node_modules`, which is not in the volume.
-static STARTERS: LazyLock<Vec<Value>> = LazyLock::new(|| {
-    let templates = Templates::load(None).unwrap_or_default();
-    let needs = templates.all().flat_map(|template| &template.dependencies);
-    let files = needs.flat_map(|needs| &needs.files);
-    let manifests = files.filter(|file| file.path.as_os_str() == "package.json");
-    manifests
-        .filter_map(|file| serde_json::from_slice(&file.content).ok())
-        .collect()
-});
-
 /// Servers without a manifest, the likeliest first.
 const SERVERS: &[&str] = &["server.js", "app.js", "index.js", "main.js"];
 
@@ -282,7 +268,7 @@ fn manager(project: &Project) -> &'static str {
 fn installed_first(project: &Project, manifest: &Value, command: String) -> String {
     let locked = ["package-lock.json", "yarn.lock", "pnpm-lock.yaml"];
     let locked = locked.iter().any(|name| project.has(name));
-    let needs = !ranges(manifest).is_empty() && !is_starters(manifest);
+    let needs = !is_in_template(project, manifest);
     if !project.has("node_modules") && (locked || needs) {
         format!("{} install && {command}", manager(project))
     } else {
@@ -299,16 +285,12 @@ fn ranges(manifest: &Value) -> BTreeMap<&str, &Value> {
         .collect()
 }
 
-/// A built-in template's own manifest, whatever its scripts are by now: it needs nothing else than
-/// what the template had.
-fn is_starters(manifest: &Value) -> bool {
+/// The workspace's template has all of it already, in `/node_modules`, which is not in the volume.
+fn is_in_template(project: &Project, manifest: &Value) -> bool {
+    let had = project.installed.as_ref().map(ranges).unwrap_or_default();
     let needed = ranges(manifest);
-    STARTERS.iter().any(|starter| {
-        let had = ranges(starter);
-        let mut needed = needed.iter();
-        manifest.get("name") == starter.get("name")
-            && needed.all(|(name, range)| had.get(name) == Some(range))
-    })
+    let mut needed = needed.iter();
+    needed.all(|(name, range)| had.get(name) == Some(range))
 }
 
 /// `--port 4000`, `--port=4000`, `-p 4000` or `PORT=4000` in a script.
