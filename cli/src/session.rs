@@ -46,6 +46,9 @@ pub enum Failure {
     /// The platform said something that this program does not understand.
     #[error("the answer has no {0}: is the platform of another version?")]
     Answer(&'static str),
+    /// What the command is about is not there; the text says what.
+    #[error("{0}")]
+    Absent(String),
     /// The rest.
     #[error("{0}")]
     Other(String),
@@ -197,6 +200,7 @@ pub fn exit_code(failure: &Failure) -> ExitCode {
             408 | 504 => 6,
             _ => 1,
         },
+        Failure::Absent(_) => 3,
         Failure::Client(ClientError::Key { .. }) => 4,
         Failure::Client(ClientError::Unreachable { .. } | ClientError::Broken(_)) => 6,
         _ => 1,

@@ -2,11 +2,15 @@
 
 mod archive;
 mod copy;
+mod partial;
+mod path;
 mod plan;
 mod sync;
+mod tree;
 mod watch;
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use http_body_util::{BodyExt as _, Empty};
@@ -15,12 +19,32 @@ use serde_json::Value;
 
 use super::Outcome;
 use crate::args::FilesCommand;
-use crate::client::{encode, next_part};
+use crate::client::{ClientError, encode, next_part};
 use crate::session::{Failure, Session};
 use crate::show::{ago, bytes, field, plain, table};
 
 /// Runs the command.
 pub async fn run(session: &Session, command: &FilesCommand) -> Outcome {
+    let work = perform(session, command);
+    if writes_here(command) {
+        return partial::interruptible(work).await;
+    }
+    work.await.map(|()| ExitCode::SUCCESS)
+}
+
+/// Whether there may be half a file here when it is ended. No other command waits for signals: one
+/// that is stuck in a pipe would not see them.
+fn writes_here(command: &FilesCommand) -> bool {
+    match command {
+        FilesCommand::Cp { target, .. } | FilesCommand::Sync { target, .. } => {
+            target != "-" && matches!(End::parse(target), End::Here(_))
+        }
+        FilesCommand::Archive { output, .. } => output.as_deref() != Some("-"),
+        _ => false,
+    }
+}
+
+async fn perform(session: &Session, command: &FilesCommand) -> Result<(), Failure> {
     match command {
         FilesCommand::Ls {
             name,
@@ -61,7 +85,7 @@ pub async fn run(session: &Session, command: &FilesCommand) -> Outcome {
             sync::run(session, source, target, &wish).await?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// What stands at one end of a copy.
@@ -89,6 +113,32 @@ impl<'a> End<'a> {
 fn files_path(name: &str, end: &str, path: &str) -> String {
     let name = encode(name);
     format!("/api/v1/sdk/files/{name}{end}?path={}", encode(path))
+}
+
+/// What the system says of a file of this machine, with its name.
+fn at(path: &Path) -> impl Fn(io::Error) -> Failure + use<> {
+    let path = path.display().to_string();
+    move |source| Failure::File {
+        path: path.clone(),
+        source,
+    }
+}
+
+/// What the platform says of a file, with its name.
+fn named<E: Into<Failure>>(place: &str) -> impl Fn(E) -> Failure + use<E> {
+    let place = plain(place);
+    move |error| match error.into() {
+        Failure::Client(ClientError::Refused {
+            status,
+            detail,
+            request_id,
+        }) => Failure::Client(ClientError::Refused {
+            status,
+            detail: format!("{place}: {detail}"),
+            request_id,
+        }),
+        other => other,
+    }
 }
 
 async fn list(

@@ -6,6 +6,8 @@
 //!
 //! Must never happen here: an archive in memory.
 
+mod pieces;
+
 use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::path::{Component, Path, PathBuf};
@@ -20,8 +22,11 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
 
-use super::{End, files_path};
-use crate::client::{RequestBody, next_part};
+use self::pieces::{Incoming, Outgoing};
+use super::partial::Partial;
+use super::path::clean;
+use super::{End, at, files_path};
+use crate::client::{RequestBody, encode, next_part};
 use crate::session::{Failure, Session};
 use crate::show::{bytes, plain};
 
@@ -35,6 +40,7 @@ const PIECE: usize = 128 * 1024;
 pub struct Moved {
     files: AtomicU64,
     bytes: AtomicU64,
+    left_out: AtomicU64,
 }
 
 impl Moved {
@@ -50,6 +56,10 @@ impl Moved {
     fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
+
+    fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
+    }
 }
 
 /// `fleeks files archive`: what is at a path, as a file here or on standard output.
@@ -64,29 +74,44 @@ pub async fn down(
     let output = output.unwrap_or(&file);
     let moved = Arc::new(Moved::default());
     let fetching = async {
-        let mut body = get(session, name, path, format).await?;
-        let mut target: Box<dyn io::Write> = match output {
-            "-" => Box::new(io::stdout().lock()),
-            output => Box::new(File::create(output).map_err(at(Path::new(output)))?),
-        };
-        while let Some(part) = next_part(&mut body).await? {
-            target.write_all(&part)?;
-            moved.bytes.fetch_add(part.len() as u64, Ordering::Relaxed);
+        let mut body = get(session, name, path, format, &moved).await?;
+        if output == "-" {
+            return write(&mut body, &mut io::stdout().lock(), &moved).await;
         }
-        target.flush()?;
-        Ok::<_, Failure>(())
+        let mut target = Partial::new(Path::new(output))?;
+        match write(&mut body, &mut target, &moved).await {
+            // Of the file, not of a terminal.
+            Err(Failure::Print(error)) => Err(at(Path::new(output))(error)),
+            written => written.and_then(|()| target.finish()),
+        }
     };
     let what = format!("fetching {}", plain(output));
     let said = || format!("{what}  {}", bytes(moved.bytes() as f64));
     session.progress(said, fetching).await?;
     if output == "-" {
-        return Ok(());
+        return tell_left_out(moved.left_out());
     }
     if session.json {
-        return session.document(&json!({ "file": output, "bytes": moved.bytes() }));
+        let (bytes, left_out) = (moved.bytes(), moved.left_out());
+        let done = json!({ "file": output, "bytes": bytes, "left_out": left_out });
+        return session.document(&done);
     }
+    tell_left_out(moved.left_out())?;
     let size = bytes(moved.bytes() as f64);
     writeln!(anstream::stdout(), "{}  {size}", plain(output))?;
+    Ok(())
+}
+
+async fn write(
+    body: &mut hyper::body::Incoming,
+    target: &mut impl io::Write,
+    moved: &Moved,
+) -> Result<(), Failure> {
+    while let Some(part) = next_part(body).await? {
+        target.write_all(&part)?;
+        moved.bytes.fetch_add(part.len() as u64, Ordering::Relaxed);
+    }
+    target.flush()?;
     Ok(())
 }
 
@@ -149,7 +174,21 @@ pub async fn send(session: &Session, from: &str, name: &str, path: &str) -> Resu
         }
         _ => {}
     }
-    tell(session, &sent?, from, &format!("{name}:{path}"))
+    let mut sent = sent?;
+    let is_none = |what: &&str| sent[*what].as_u64().unwrap_or_default() == 0;
+    if ["files", "directories", "links"]
+        .iter()
+        .all(|what| is_none(&what))
+    {
+        // Nothing in an archive says that the directory itself is.
+        let call = format!("/api/v1/sdk/files/{}/directories", encode(name));
+        let wish = json!({ "path": path, "parents": true });
+        if clean(path).is_none_or(|path| !path.is_empty()) {
+            session.post(&call, &wish).await?;
+        }
+    }
+    sent["left_out"] = moved.left_out().into();
+    tell(session, &sent, from, &format!("{name}:{path}"))
 }
 
 /// A directory of a workspace below one of this machine.
@@ -157,10 +196,11 @@ pub async fn receive(session: &Session, name: &str, path: &str, to: &Path) -> Re
     let moved = Arc::new(Moved::default());
     let (pieces, taken) = mpsc::channel::<Bytes>(AHEAD);
     let (root, counted) = (to.to_owned(), Arc::clone(&moved));
-    let unpacking =
-        tokio::task::spawn_blocking(move || unpack(Incoming::new(taken), &root, &counted));
     let fetching = async {
-        let mut body = get(session, name, path, "tar").await?;
+        // First: what is not there leaves no empty directory here.
+        let mut body = get(session, name, path, "tar", &moved).await?;
+        let unpacking =
+            tokio::task::spawn_blocking(move || unpack(Incoming::new(taken), &root, &counted));
         while let Some(part) = next_part(&mut body).await? {
             if pieces.send(part).await.is_err() {
                 break; // It says why itself.
@@ -174,7 +214,7 @@ pub async fn receive(session: &Session, name: &str, path: &str, to: &Path) -> Re
     session.progress(|| moved.told(&what), fetching).await?;
     let (files, size) = (moved.files(), moved.bytes());
     let source = format!("{name}:{path}");
-    let done = json!({ "files": files, "bytes": size });
+    let done = json!({ "files": files, "bytes": size, "left_out": moved.left_out() });
     tell(session, &done, &source, &to.display().to_string())
 }
 
@@ -183,10 +223,16 @@ async fn get(
     name: &str,
     path: &str,
     format: &str,
+    moved: &Moved,
 ) -> Result<hyper::body::Incoming, Failure> {
     let nothing = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let path = files_path(name, "/archive", path) + &format!("&format={format}");
     let response = session.client.send(Method::GET, &path, nothing).await?;
+    let left_out = response.headers().get("x-left-out");
+    let left_out = left_out.and_then(|count| count.to_str().ok()?.parse().ok());
+    moved
+        .left_out
+        .fetch_add(left_out.unwrap_or(0), Ordering::Relaxed);
     Ok(response.into_body())
 }
 
@@ -210,6 +256,7 @@ fn tell(session: &Session, done: &Value, source: &str, target: &str) -> Result<(
         return session.document(&done);
     }
     let number = |name: &str| done[name].as_u64().unwrap_or_default();
+    tell_left_out(number("left_out"))?;
     let (files, size) = (number("files"), bytes(number("bytes") as f64));
     let (source, target) = (plain(source), plain(target));
     writeln!(
@@ -219,12 +266,17 @@ fn tell(session: &Session, done: &Value, source: &str, target: &str) -> Result<(
     Ok(())
 }
 
+fn tell_left_out(count: u64) -> Result<(), Failure> {
+    if count > 0 {
+        let what = "links that lead out of the directory, sockets, FIFOs or devices";
+        writeln!(anstream::stderr(), "left out: {count} ({what})")?;
+    }
+    Ok(())
+}
+
 /// Writes what is in a directory as a tar.gz. Links stay links.
 fn pack(root: &Path, out: mpsc::Sender<io::Result<Bytes>>, moved: &Moved) -> io::Result<()> {
-    let outgoing = Outgoing {
-        out: out.clone(),
-        held: Vec::with_capacity(PIECE),
-    };
+    let outgoing = Outgoing::new(out.clone());
     let packing = flate2::write::GzEncoder::new(outgoing, flate2::Compression::fast());
     let mut tar = tar::Builder::new(packing);
     tar.follow_symlinks(false);
@@ -261,8 +313,10 @@ fn add(
             tar.append_file(&name, &mut file)?;
             moved.files.fetch_add(1, Ordering::Relaxed);
             moved.bytes.fetch_add(size, Ordering::Relaxed);
+        } else {
+            // Sockets, FIFOs and devices are nothing that could be sent.
+            moved.left_out.fetch_add(1, Ordering::Relaxed);
         }
-        // Sockets, FIFOs and devices are nothing that could be sent.
     }
     Ok(())
 }
@@ -290,74 +344,14 @@ fn unpack(content: impl Read, root: &Path, moved: &Moved) -> io::Result<()> {
                 .is_some_and(|target| pool_backend::stays_inside(&path, &target)),
             _ => false,
         };
-        if taken && entry.unpack_in(root)? && kind == tar::EntryType::Regular {
+        if !taken || !entry.unpack_in(root)? {
+            moved.left_out.fetch_add(1, Ordering::Relaxed);
+        } else if kind == tar::EntryType::Regular {
             moved.files.fetch_add(1, Ordering::Relaxed);
             moved.bytes.fetch_add(entry.size(), Ordering::Relaxed);
         }
     }
     Ok(())
-}
-
-/// Pieces of a body, written from a thread.
-struct Outgoing {
-    out: mpsc::Sender<io::Result<Bytes>>,
-    held: Vec<u8>,
-}
-
-impl io::Write for Outgoing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.held.extend_from_slice(bytes);
-        if self.held.len() >= PIECE {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.held.is_empty() {
-            return Ok(());
-        }
-        let piece = std::mem::take(&mut self.held);
-        let sent = self.out.blocking_send(Ok(piece.into()));
-        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-/// Pieces of a body, read from a thread.
-struct Incoming {
-    pieces: mpsc::Receiver<Bytes>,
-    current: Bytes,
-}
-
-impl Incoming {
-    fn new(pieces: mpsc::Receiver<Bytes>) -> Self {
-        Self {
-            pieces,
-            current: Bytes::new(),
-        }
-    }
-}
-
-impl Read for Incoming {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            match self.pieces.blocking_recv() {
-                Some(piece) => self.current = piece,
-                None => return Ok(0),
-            }
-        }
-        let length = self.current.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&self.current.split_to(length));
-        Ok(length)
-    }
-}
-
-fn at(path: &Path) -> impl Fn(io::Error) -> Failure + use<> {
-    let path = path.display().to_string();
-    move |source| Failure::File {
-        path: path.clone(),
-        source,
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `fleeks files cp`: one file or one directory, in or out.
 
+use std::fs::Permissions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -9,10 +10,13 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::Method;
 use hyper::body::Frame;
 use serde_json::json;
+use time::OffsetDateTime;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
-use super::{End, archive, fetch, files_path};
+use super::partial::Partial;
+use super::plan::Meta;
+use super::{End, archive, at, fetch, files_path, tree};
 use crate::client::{ClientError, RequestBody};
 use crate::session::{Failure, Session};
 use crate::show::{bytes, plain};
@@ -60,14 +64,16 @@ pub async fn run(session: &Session, source: &str, target: &str) -> Result<(), Fa
             return Err(usage("one of them must be on this machine; copy twice"));
         }
     };
+    // Standard output is the file's then.
+    if target == "-" {
+        return Ok(());
+    }
     if session.json {
         return session.document(&json!({ "source": source, "target": target, "bytes": moved }));
     }
-    if target != "-" {
-        let size = bytes(moved as f64);
-        let (source, target) = (plain(source), plain(target));
-        writeln!(anstream::stdout(), "{source} → {target}  {size}")?;
-    }
+    let size = bytes(moved as f64);
+    let (source, target) = (plain(source), plain(target));
+    writeln!(anstream::stdout(), "{source} → {target}  {size}")?;
     Ok(())
 }
 
@@ -96,12 +102,9 @@ fn below(path: &str, from: &str) -> String {
 async fn send_file(session: &Session, from: &str, name: &str, path: &str) -> Result<u64, Failure> {
     let stdin = from == "-";
     let from = if stdin { "/dev/stdin" } else { from };
-    let failed = |source| Failure::File {
-        path: from.to_owned(),
-        source,
-    };
-    let file = tokio::fs::File::open(from).await.map_err(failed)?;
-    let found = file.metadata().await.map_err(failed)?;
+    let failed = at(Path::new(from));
+    let file = tokio::fs::File::open(from).await.map_err(&failed)?;
+    let found = file.metadata().await.map_err(&failed)?;
     if found.is_dir() {
         return Err(failed(io::ErrorKind::IsADirectory.into()));
     }
@@ -141,7 +144,7 @@ async fn receive(session: &Session, name: &str, path: &str, to: &str) -> Result<
         return Ok(count);
     }
     let target = place(path, to).unwrap_or_else(|| PathBuf::from(to));
-    receive_file(session, name, path, &target).await
+    receive_file(session, name, path, &target, None).await
 }
 
 /// Where it goes: into a directory under its own name, if it has one.
@@ -155,39 +158,44 @@ fn place(path: &str, to: &str) -> Option<PathBuf> {
     Some(target.join(name))
 }
 
-/// Whole or not at all: beside it first, then renamed.
+/// Whole or not at all, with its permission bits. With what is `known` of it also its time, so that
+/// it does not look newer here than there.
 pub(super) async fn receive_file(
     session: &Session,
     name: &str,
     path: &str,
     target: &Path,
+    known: Option<&Meta>,
 ) -> Result<u64, Failure> {
-    let failed = |source| Failure::File {
-        path: target.display().to_string(),
-        source,
-    };
-    let parent = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    std::fs::create_dir_all(parent).map_err(failed)?;
-    let mut partial = target.file_name().unwrap_or_default().to_owned();
-    partial.push(format!(".{}.part", std::process::id()));
-    let partial = parent.join(partial);
+    let failed = at(target);
+    if let Some(parent) = target.parent() {
+        std::fs::create_dir_all(parent).map_err(&failed)?;
+    }
     let fetched = async {
-        let mut file = std::fs::File::create_new(&partial).map_err(failed)?;
+        let mut file = Partial::new(target)?;
         let count = fetch(session, name, path, &mut file).await?;
-        std::fs::rename(&partial, target).map_err(failed)?;
+        if let Some(file) = file.own() {
+            let mode = match known {
+                Some(meta) => Some(meta.mode),
+                None => tree::one(session, name, path).await.map(|meta| meta.mode),
+            };
+            if let Some(mode) = mode {
+                file.set_permissions(Permissions::from_mode(mode))
+                    .map_err(&failed)?;
+            }
+            if let Some(meta) = known {
+                let changed = i128::from(meta.changed) * 1000;
+                let changed = OffsetDateTime::from_unix_timestamp_nanos(changed);
+                let changed = changed.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+                file.set_modified(changed.into()).map_err(&failed)?;
+            }
+        }
+        file.finish()?;
         Ok(count)
     };
-    let fetched = session
+    session
         .patiently(&format!("fetching {}", plain(path)), fetched)
-        .await;
-    if fetched.is_err() {
-        // What there is of it; nothing, mostly.
-        let _ = std::fs::remove_file(&partial);
-    }
-    fetched
+        .await
 }
 
 #[cfg(test)]
