@@ -57,7 +57,8 @@ fn failed(error: &anyhow::Error, json: bool) -> ExitCode {
     match json {
         true => report::error_document(&session::document(failure)),
         false => {
-            report::error(&format!("{error:#}"));
+            // Its text is whole; with its cause behind it that would be said twice.
+            report::error(&failure.to_string());
             if let Some(advice) = session::advice(failure) {
                 report::advice(advice);
             }
