@@ -1,5 +1,7 @@
 //! The command line, as people and scripts use it: the real binary against a running platform.
 
+mod careful;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,6 +15,8 @@ use fleeks_tests::{World, wait};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+
+pub use self::careful::sync_is_careful;
 
 const LIMIT: Duration = Duration::from_secs(60);
 

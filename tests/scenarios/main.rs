@@ -112,6 +112,7 @@ fn stories() -> Vec<Story> {
         calm!(cli::exec_keeps_awake).soak(),
         calm!(cli::logs_follow),
         calm!(cli::files_go_in_and_out),
+        calm!(cli::sync_is_careful),
         calm!(cli::a_platform_elsewhere).everyday(&[Runtime::Runc]),
         calm!(cli::help_helps).everyday(&[Runtime::Runc]),
         own!(console::an_owner_walks_through_it).everyday(&[Runtime::Runc]),
