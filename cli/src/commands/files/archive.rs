@@ -175,11 +175,8 @@ pub async fn send(session: &Session, from: &str, name: &str, path: &str) -> Resu
         _ => {}
     }
     let mut sent = sent?;
-    let is_none = |what: &&str| sent[*what].as_u64().unwrap_or_default() == 0;
-    if ["files", "directories", "links"]
-        .iter()
-        .all(|what| is_none(&what))
-    {
+    let is_none = |what: &str| sent[what].as_u64().unwrap_or_default() == 0;
+    if ["files", "directories", "links"].into_iter().all(is_none) {
         // Nothing in an archive says that the directory itself is.
         let call = format!("/api/v1/sdk/files/{}/directories", encode(name));
         let wish = json!({ "path": path, "parents": true });
