@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::time::Duration;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use fleeks_tests::{World, process, wait};
@@ -11,6 +11,9 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::{LIMIT, document, run, start, told};
+
+/// In a second.
+const NANOS: u64 = 1_000_000_000;
 
 /// A source that is not there empties nothing, links are not written through, and a second run has
 /// nothing to do.
@@ -51,9 +54,14 @@ pub fn sync_is_careful(world: &World) -> Result<()> {
 
     // An edit within the same second, of the same size.
     for round in 0..3 {
-        std::thread::sleep(Duration::from_millis(20));
+        let changed = "python -c 'import os; print(os.stat(\"app/one\").st_mtime_ns)'";
+        let later = workspace.sh(changed)?.trim().parse::<u64>()? + 1_000_000;
         let content = format!("{round}---");
         fs::write(at("app/one"), &content)?;
+        let mut touch = Command::new("touch");
+        let when = format!("@{}.{:09}", later / NANOS, later % NANOS);
+        touch.args(["-d", &when, &at("app/one")]);
+        process::run(touch, LIMIT)?.success()?;
         ensure!(sync(&at("app"), &there("app"), &[])? == 1, "{round}");
         ensure!(workspace.read("app/one")? == content);
         ensure!(sync(&at("app"), &there("app"), &[])? == 0, "{round}");
