@@ -157,7 +157,9 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, TemplateError> {
 fn read(path: &Path) -> Result<Vec<u8>, TemplateError> {
     let metadata = std::fs::metadata(path).map_err(|error| wrong_at(path, error))?;
     if metadata.len() > MAX_STARTER_BYTES as u64 {
-        return Err(wrong_at(path, "is too large"));
+        let bytes = metadata.len();
+        let problem = format!("{bytes} bytes; {MAX_STARTER_BYTES} are allowed");
+        return Err(wrong_at(path, problem));
     }
     std::fs::read(path).map_err(|error| wrong_at(path, error))
 }

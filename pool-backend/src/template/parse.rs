@@ -38,7 +38,7 @@ struct Written {
     rootfs: Option<Spanned<String>>,
     image: Option<Spanned<String>>,
     #[serde(default)]
-    main_ports: Vec<Spanned<u16>>,
+    main_ports: Vec<Spanned<i64>>,
     run: Option<String>,
     build: Option<String>,
     #[serde(default)]
@@ -60,7 +60,7 @@ struct WrittenDependencies {
 /// A template from its text and files.
 ///
 /// # Errors
-/// Everything that is wrong with it, with the lines; at least one.
+/// Everything that is wrong with it, with the lines; of what keeps the rest from being read, the first.
 pub fn template(name: TemplateName, source: Source<'_>) -> Result<Template, Vec<TemplateError>> {
     let Source {
         place,
@@ -75,10 +75,11 @@ pub fn template(name: TemplateName, source: Source<'_>) -> Result<Template, Vec<
         problem,
     };
     let at = |(span, problem): Complaint| wrong(Some(line(text, span.start)), problem);
-    let written: Written = toml::from_str(text).map_err(|error| {
+    let unread = |error: toml::de::Error| {
         let span = error.span().unwrap_or_default();
         vec![at((span, error.message().trim().to_owned()))]
-    })?;
+    };
+    let written: Written = toml::from_str(text).map_err(unread)?;
     let mut problems = Vec::new();
     let root = root(&written).map_err(|why| problems.push(at(why)));
     let mut languages: Vec<Need> = Vec::new();
@@ -88,12 +89,15 @@ pub fn template(name: TemplateName, source: Source<'_>) -> Result<Template, Vec<
             Err(problem) => problems.push(at((need.span(), format!("languages: {problem}")))),
         }
     }
-    for port in written
-        .main_ports
-        .iter()
-        .filter(|port| *port.get_ref() == 0)
-    {
-        problems.push(at((port.span(), "main_ports: 0 is no port".to_owned())));
+    let mut main_ports = Vec::new();
+    for port in &written.main_ports {
+        match u16::try_from(*port.get_ref()) {
+            Ok(number) if number > 0 => main_ports.push(number),
+            _ => problems.push(at((
+                port.span(),
+                format!("main_ports: {} is no port", port.get_ref()),
+            ))),
+        }
     }
     if let Some(environment) = &written.environment
         && let Err(problem) = check_environment(environment.get_ref())
@@ -126,11 +130,7 @@ pub fn template(name: TemplateName, source: Source<'_>) -> Result<Template, Vec<
         description: written.description,
         languages,
         root,
-        main_ports: written
-            .main_ports
-            .into_iter()
-            .map(Spanned::into_inner)
-            .collect(),
+        main_ports,
         run: written.run,
         build: written.build,
         hot_reload: written.hot_reload,
@@ -298,6 +298,7 @@ pub fn first(mut problems: Vec<TemplateError>) -> TemplateError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Limits;
 
     fn parse(text: &str) -> Result<Template, Vec<TemplateError>> {
         let source = Source {
@@ -321,8 +322,6 @@ mod tests {
         assert_eq!(template.root, RootSource::Any);
         assert_eq!(template.limits.over(Limits::default()), Limits::default());
     }
-
-    use crate::config::Limits;
 
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
@@ -358,7 +357,7 @@ mod tests {
     #[test]
     fn all_that_is_wrong_is_said_at_once() {
         let said =
-            "main_ports = [0, 80, 0]\nlanguages = ['cobol']\nrootfs = 'x'\n[limits]\npids = 1";
+            "main_ports = [0, 80, 70000]\nlanguages = ['cobol']\nrootfs = 'x'\n[limits]\npids = 1";
         let errors = parse(&format!("{LEAST}{said}")).unwrap_err();
         let lines: Vec<_> = errors.iter().filter_map(|error| error.line).collect();
         assert_eq!(lines, [4, 3, 2, 2, 5]);
