@@ -57,7 +57,7 @@ pub enum Command {
     Shell(ShellArgs),
     /// What a job printed
     Logs(LogsArgs),
-    /// Files of a workspace: ls, cat, cp, watch, sync
+    /// Files of a workspace: ls, cat, cp, archive, unpack, watch, sync
     #[command(after_help = FILES_EXAMPLES)]
     Files(FilesArgs),
     /// The address of a workspace's app
@@ -87,7 +87,8 @@ Examples:
   fleeks exec demo 'cd src && make | tee log'       one word: a shell line
   fleeks exec demo --detach -- python app.py        then: fleeks logs -f demo
 
-The exit code is the command's; 124 when --timeout ended it, 130 after Ctrl-C, which ends it too.";
+The exit code is the command's; 124 when --timeout ended it, 130 after Ctrl-C, which ends it too.
+So does every other end of this program but that of --detach.";
 
 const SHELL_EXAMPLES: &str = "\
 Examples:
@@ -180,7 +181,7 @@ pub enum KeysCommand {
 #[derive(Debug, Clone, Args)]
 pub struct DataDirArg {
     /// Data dir: API key, CA, records, volumes
-    #[arg(long, env = "FLEEKS_DATA_DIR", value_name = "DIR")]
+    #[arg(long, global = true, env = "FLEEKS_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 }
 

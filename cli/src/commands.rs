@@ -7,6 +7,7 @@ pub mod exec;
 pub mod files;
 pub mod logs;
 pub mod preview;
+mod printer;
 pub mod shell;
 pub mod sleep;
 mod stream;

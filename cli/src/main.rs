@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod doctor;
 mod down;
+mod faults;
 mod keys;
 mod report;
 mod session;
@@ -17,10 +18,11 @@ mod template;
 mod trust;
 mod up;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::args::{Cli, Command, KeysCommand, RemoteArgs};
 use crate::session::{Failure, Session};
@@ -29,7 +31,8 @@ use crate::session::{Failure, Session};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = with_usage_as_in_help(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     // Before anything can build a TLS configuration: one provider for the whole process.
     if rustls::crypto::ring::default_provider()
         .install_default()
@@ -38,33 +41,34 @@ fn main() -> ExitCode {
         report::error("a TLS provider was already installed");
         return ExitCode::FAILURE;
     }
-    let json = remote_of(&cli.command).is_some_and(|remote| remote.json);
+    let json = wants_json(&cli.command);
     match dispatch(cli.command) {
         Ok(code) => code,
-        Err(error) => failed(&error, json),
+        Err(error) => faults::end(&error, json),
     }
 }
 
-/// Says why, and what to do; a pipe whose reader left is no fault.
-fn failed(error: &anyhow::Error, json: bool) -> ExitCode {
-    let Some(failure) = error.downcast_ref::<Failure>() else {
-        report::error(&format!("{error:#}"));
-        return ExitCode::FAILURE;
-    };
-    if matches!(failure, Failure::Print(error) if error.kind() == std::io::ErrorKind::BrokenPipe) {
-        return ExitCode::SUCCESS;
+/// Each command's usage as it is in its help: clap would show options whose values come from the
+/// environment as if they had to be given.
+fn with_usage_as_in_help(mut command: clap::Command) -> clap::Command {
+    fn fix(command: &mut clap::Command) {
+        let usage = command.render_usage().to_string();
+        let usage = usage.trim_start_matches("Usage: ").to_owned();
+        *command = std::mem::take(command).override_usage(usage);
+        command.get_subcommands_mut().for_each(fix);
     }
-    match json {
-        true => report::error_document(&session::document(failure)),
-        false => {
-            // Its text is whole; with its cause behind it that would be said twice.
-            report::error(&failure.to_string());
-            if let Some(advice) = session::advice(failure) {
-                report::advice(advice);
-            }
-        }
+    command.build();
+    fix(&mut command);
+    command
+}
+
+/// Whether a script reads what is said.
+fn wants_json(command: &Command) -> bool {
+    match command {
+        Command::Doctor(args) => args.json,
+        Command::Template(args) => args.command.wants_json(),
+        command => remote_of(command).is_some_and(|remote| remote.json),
     }
-    session::exit_code(failure)
 }
 
 /// Where a command finds its platform; none for those that need none.
@@ -119,7 +123,10 @@ async fn short(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ca(args) => trust::ca(&args.data.or_default(), &args.api_url, out)?,
         Command::Template(args) => return template::run(&args, out).await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "fleeks", out);
+            // It would panic if the pipe broke.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "fleeks", &mut script);
+            out.write_all(&script)?;
         }
         _ => anyhow::bail!("the command is not known here"),
     }

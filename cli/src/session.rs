@@ -5,12 +5,12 @@
 use std::future::Future;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Instant;
 
 use fleet::timing;
 use hyper::Method;
-use serde_json::{Value, json};
+use hyper::header::HeaderValue;
+use serde_json::Value;
 
 use crate::args::RemoteArgs;
 use crate::client::{self, Client, ClientError, encode};
@@ -43,12 +43,15 @@ pub enum Failure {
     /// The command makes no sense as it is; the text says what to write.
     #[error("{0}")]
     Usage(String),
+    /// No key, or none that can be one; the text says where one is to be given.
+    #[error("{0}")]
+    Key(String),
+    /// What is asked for is not there.
+    #[error("{0}")]
+    Absent(String),
     /// The platform said something that this program does not understand.
     #[error("the answer has no {0}: is the platform of another version?")]
     Answer(&'static str),
-    /// What the command is about is not there; the text says what.
-    #[error("{0}")]
-    Absent(String),
     /// The rest.
     #[error("{0}")]
     Other(String),
@@ -72,12 +75,17 @@ impl Session {
             Some(key) => key.trim().to_owned(),
             None if local => Client::read_key(&data_dir)?,
             None => {
-                return Err(Failure::Usage(format!(
+                return Err(Failure::Key(format!(
                     "{} is another machine: give its key with --key or FLEEKS_API_KEY",
                     remote.api
                 )));
             }
         };
+        // It goes into a header, as it is.
+        if HeaderValue::from_str(&key).is_err() {
+            let problem = "the API key has a line end or another letter that no key has";
+            return Err(Failure::Key(problem.to_owned()));
+        }
         let mut authorities: Vec<PathBuf> = remote.ca.iter().cloned().collect();
         let own = data_dir.join("ca.pem");
         if local && own.exists() {
@@ -187,92 +195,4 @@ impl Session {
 /// Path of a call on a workspace.
 pub fn workspace_path(name: &str) -> String {
     format!("/api/v1/sdk/workspaces/{}", encode(name))
-}
-
-/// What a shell is told. `docs/cli.md` lists them.
-pub fn exit_code(failure: &Failure) -> ExitCode {
-    let code = match failure {
-        Failure::Usage(_) | Failure::Client(ClientError::Address { .. }) => 2,
-        Failure::Client(ClientError::Refused { status, .. }) => match status {
-            404 => 3,
-            401 | 403 => 4,
-            409 | 429 | 503 => 5,
-            408 | 504 => 6,
-            _ => 1,
-        },
-        Failure::Absent(_) => 3,
-        Failure::Client(ClientError::Key { .. }) => 4,
-        Failure::Client(ClientError::Unreachable { .. } | ClientError::Broken(_)) => 6,
-        _ => 1,
-    };
-    ExitCode::from(code)
-}
-
-/// The same for scripts.
-pub fn document(failure: &Failure) -> Value {
-    let mut error = json!({ "error": failure.to_string() });
-    if let Failure::Client(ClientError::Refused {
-        status,
-        detail,
-        request_id,
-    }) = failure
-    {
-        error["status"] = (*status).into();
-        error["detail"] = detail.as_str().into();
-        error["request_id"] = request_id.as_str().into();
-    }
-    if let Some(advice) = advice(failure) {
-        error["advice"] = advice.into();
-    }
-    error
-}
-
-/// What to do about it.
-pub fn advice(failure: &Failure) -> Option<&'static str> {
-    let Failure::Client(error) = failure else {
-        return None;
-    };
-    match error {
-        ClientError::Unreachable { .. } => {
-            Some("is `fleeks up` running? another platform: --api URL, or FLEEKS_BASE_URL")
-        }
-        ClientError::Key { .. } => Some(
-            "the first `fleeks up` writes it; another place: --data-dir DIR; another key: --key KEY, \
-             or FLEEKS_API_KEY",
-        ),
-        ClientError::Refused { status, detail, .. } => match status {
-            401 => {
-                Some("give a valid key with --key or FLEEKS_API_KEY; `fleeks keys list` knows them")
-            }
-            404 if detail.contains("workspace") => Some("`fleeks ws list` shows what there is"),
-            409 if detail.contains("auto_wake") => Some("`fleeks wake NAME` wakes it all the same"),
-            429 | 503 => Some("try again in a moment"),
-            507 => Some("delete files or workspaces: `fleeks ws rm NAME`"),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn faults_have_codes_and_advice() {
-        let refused = |status, detail: &str| {
-            Failure::Client(ClientError::Refused {
-                status,
-                detail: detail.to_owned(),
-                request_id: "r".to_owned(),
-            })
-        };
-        let lost = refused(404, "no such workspace");
-        assert_eq!(exit_code(&lost), ExitCode::from(3));
-        assert!(advice(&lost).is_some_and(|advice| advice.contains("ws list")));
-        assert_eq!(exit_code(&refused(409, "busy")), ExitCode::from(5));
-        assert_eq!(exit_code(&refused(401, "")), ExitCode::from(4));
-        assert_eq!(exit_code(&refused(500, "")), ExitCode::from(1));
-        assert_eq!(exit_code(&Failure::Usage(String::new())), ExitCode::from(2));
-    }
 }

@@ -15,11 +15,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 use fleet::id::TemplateName;
-use hyper::Method;
 use serde_json::Value;
 
 use crate::args::RemoteArgs;
-use crate::client::Client;
 use crate::session::{Failure, Session};
 
 const TEMPLATES: &str = "/api/v1/templates";
@@ -94,17 +92,31 @@ Examples:
   fleeks template build --root debian        a Debian root with every language
   fleeks template build --root debian --language python,nodejs";
 
-/// Does it. Exit code 1 when a template is wrong or could not be built.
+impl TemplateCommand {
+    /// Whether a script reads what is said.
+    pub fn wants_json(&self) -> bool {
+        match self {
+            Self::Check { json, .. } => *json,
+            Self::List { remote } | Self::Prune { remote, .. } | Self::Build { remote, .. } => {
+                remote.json
+            }
+        }
+    }
+}
+
+/// Does it. Exit code 1 when a template is wrong.
 ///
 /// # Errors
-/// For people.
+/// For people; a [`Failure`] of what speaks with a platform.
 pub async fn run(args: &TemplateArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     match &args.command {
-        TemplateCommand::List { remote } => list(remote, out).await?,
+        TemplateCommand::List { remote } => list(&Session::new(remote)?, out).await?,
         TemplateCommand::Check { directories, json } => {
             return check::run(directories, *json, out);
         }
-        TemplateCommand::Prune { dry_run, remote } => prune::run(*dry_run, remote, out).await?,
+        TemplateCommand::Prune { dry_run, remote } => {
+            prune::run(&Session::new(remote)?, *dry_run, out).await?;
+        }
         TemplateCommand::Build {
             root: Some(RootArg::Debian),
             language,
@@ -117,20 +129,18 @@ pub async fn run(args: &TemplateArgs, out: &mut impl Write) -> anyhow::Result<Ex
             pull,
             remote,
             ..
-        } => return build::run(names, *all, *pull, remote, out).await,
+        } => {
+            let session = Session::new(remote)?;
+            return Ok(build::run(&session, names, *all, *pull, out).await?);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn client(remote: &RemoteArgs) -> Result<Client, Failure> {
-    Ok(Session::new(remote)?.client)
-}
-
-async fn list(remote: &RemoteArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    let listed = client(remote)?.call(Method::GET, TEMPLATES, None).await?;
-    if remote.json {
-        writeln!(out, "{listed:#}")?;
-        return Ok(());
+async fn list(session: &Session, out: &mut impl Write) -> Result<(), Failure> {
+    let listed = session.get(TEMPLATES).await?;
+    if session.json {
+        return session.document(&listed);
     }
     for template in listed["templates"].as_array().into_iter().flatten() {
         let name = text(template, "name");

@@ -64,7 +64,24 @@ pub fn a_workspace_lives_and_dies(world: &World) -> Result<()> {
 
     let url = told(world, &["preview", &name, "--port", "3000"])?;
     ensure!(url.starts_with("https://3000--workspace-"), "{url}");
-    told(world, &["ws", "rm", &name])?;
+    let (data_dir, absent) = (world.data_dir().display().to_string(), self::name("absent"));
+    let two = [
+        "ws",
+        "rm",
+        &absent,
+        &name,
+        "--json",
+        "--data-dir",
+        &data_dir,
+    ];
+    let removed = run(world, &two)?;
+    ensure!(removed.status.code() == Some(3), "{}", removed.stderr);
+    let removed: Value = serde_json::from_slice(&removed.stdout)?;
+    ensure!(removed["deleted"][0] == name.as_str(), "{removed}");
+    ensure!(
+        removed["failed"][0]["project_id"] == absent.as_str(),
+        "{removed}"
+    );
     let gone = run(world, &["ws", "info", &name])?;
     ensure!(gone.status.code() == Some(3), "{}", gone.stderr);
     ensure!(
@@ -126,20 +143,63 @@ pub fn exec_is_like_being_there(world: &World) -> Result<()> {
     let ended = process::wait_for_end(&mut child, LIMIT)?.context("it does not end")?;
     ensure!(ended.success(), "{ended}");
 
-    // Ctrl-C ends it there, too.
-    let mut child = start(world, &["exec", name, "echo here; exec sleep 1234"])?;
-    let lines = self::lines(child.stdout.take().context("stdout")?);
-    ensure!(lines.recv_timeout(LIMIT)? == "here");
-    kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT)?;
-    let ended = process::wait_for_end(&mut child, LIMIT)?.context("it does not end")?;
-    ensure!(ended.code() == Some(130), "{ended}");
-    let processes = format!("/api/v1/sdk/containers/{}/processes", workspace.container);
-    let left = workspace.api().get(&processes)?.ok()?.to_string();
+    // What cannot be kept is told, once.
+    let loses = run(world, &["exec", name, "seq 1 2000000"])?;
+    let told: Vec<&str> = loses.stderr.lines().collect();
     ensure!(
-        left.contains("process_count") && !left.contains("sleep 1234"),
-        "{left}"
+        told.len() <= 1 && (told.is_empty() == (loses.stdout.len() == 14_888_896)),
+        "{} bytes, {told:?}",
+        loses.stdout.len()
     );
-    Ok(())
+    let loses = document(world, &["exec", "--json", name, "seq 1 2000000"])?;
+    let kept = loses["stdout"].as_str().context("no output")?.len() as u64;
+    ensure!(
+        loses["skipped_bytes"].as_u64() == Some(14_888_896 - kept),
+        "{kept} bytes, {}",
+        loses["skipped_bytes"]
+    );
+
+    // Whatever ends it here ends it there, too: Ctrl-C, other signals, a reader that leaves.
+    let processes = format!("/api/v1/sdk/containers/{}/processes", workspace.container);
+    let nothing_is_left = || -> Result<()> {
+        let left = workspace.api().get(&processes)?.ok()?.to_string();
+        ensure!(
+            left.contains("process_count") && !left.contains("sleep 1234"),
+            "{left}"
+        );
+        Ok(())
+    };
+    for (signal, code) in [
+        (Signal::SIGINT, 130),
+        (Signal::SIGTERM, 143),
+        (Signal::SIGHUP, 129),
+    ] {
+        let mut child = start(world, &["exec", name, "echo here; exec sleep 1234"])?;
+        let lines = self::lines(child.stdout.take().context("stdout")?);
+        ensure!(lines.recv_timeout(LIMIT)? == "here");
+        kill(Pid::from_raw(i32::try_from(child.id())?), signal)?;
+        let ended = process::wait_for_end(&mut child, LIMIT)?.context("it does not end")?;
+        ensure!(ended.code() == Some(code), "{ended}");
+        nothing_is_left()?;
+    }
+    let one_more = "echo here; while [ ! -e left ]; do sleep 0.05; done; echo x; exec sleep 1234";
+    let mut child = start(world, &["exec", name, one_more])?;
+    let mut head = BufReader::new(child.stdout.take().context("stdout")?);
+    head.read_line(&mut String::new())?;
+    drop(head);
+    workspace.write("left", "")?;
+    let ended = process::wait_for_end(&mut child, LIMIT)?.context("it does not end")?;
+    ensure!(ended.success(), "{ended}");
+    nothing_is_left()?;
+    // A reader that reads no more keeps no signal from it.
+    let mut child = start(world, &["exec", name, "yes; : sleep 1234"])?;
+    let mut head = BufReader::new(child.stdout.take().context("stdout")?);
+    head.read_line(&mut String::new())?;
+    std::thread::sleep(Duration::from_millis(500));
+    kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
+    let ended = process::wait_for_end(&mut child, LIMIT)?.context("it does not end")?;
+    ensure!(ended.code() == Some(143), "{ended}");
+    nothing_is_left()
 }
 
 /// Who waits for a silent command uses the workspace: it is not put to sleep under it.
@@ -173,6 +233,12 @@ pub fn logs_follow(world: &World) -> Result<()> {
     let ended = process::wait_for_end(&mut child, LIMIT)?.context("it does not end")?;
     ensure!(ended.success(), "{ended}");
     ensure!(told(world, &["logs", name, job.trim()])? == "first\nlast\n");
+    // Of one that never ends, what there is: also faster than it can be read.
+    let job = told(world, &["exec", name, "--detach", "yes busy"])?;
+    ensure!(told(world, &["logs", name, job.trim()])?.starts_with("busy\n"));
+    workspace.sh("pkill yes || true")?;
+    let none = run(world, &["logs", &world.workspace("python")?.project])?;
+    ensure!(none.status.code() == Some(3), "{}", none.stderr);
     Ok(())
 }
 
@@ -335,7 +401,7 @@ pub fn a_platform_elsewhere(world: &World) -> Result<()> {
     let unknown_ca = far(&exec, &key, false)?;
     ensure!(unknown_ca.status.code() == Some(6), "{}", unknown_ca.stderr);
     ensure!(
-        unknown_ca.stderr.contains("certificate"),
+        unknown_ca.stderr.contains("certificate") && unknown_ca.stderr.contains("--ca"),
         "{}",
         unknown_ca.stderr
     );
@@ -362,13 +428,28 @@ pub fn a_platform_elsewhere(world: &World) -> Result<()> {
     )?;
     ensure!(clear.status.code() == Some(2), "{}", clear.stderr);
     ensure!(clear.stderr.contains("in the clear"), "{}", clear.stderr);
+    let no_port = "http://127.0.0.1:99999";
+    let nowhere = run(world, &["ws", "list", "--api", no_port, "--key", "k"])?;
+    ensure!(nowhere.status.code() == Some(2), "{}", nowhere.stderr);
+    for command in ["list", "prune"] {
+        let refused = far(&["template", command, "--json"], "fleeks_sk_wrong", true)?;
+        ensure!(refused.status.code() == Some(4), "{}", refused.stderr);
+        let error: Value = serde_json::from_str(refused.stderr.trim()).context(refused.stderr)?;
+        ensure!(!error["advice"].is_null(), "{error}");
+    }
+    let build = ["template", "build", "default", "no-such-one", "--json"];
+    let built = far(&build, &key, true)?;
+    ensure!(built.status.code() == Some(3), "{}", built.stderr);
+    let built: Value = serde_json::from_slice(&built.stdout)?;
+    ensure!(built["templates"][0]["name"] == "default", "{built}");
+    ensure!(built["failed"][0]["name"] == "no-such-one", "{built}");
     let mut keyless = Command::new(fleeks_tests::world::binary()?);
     keyless
         .args(["ws", "list", "--api", "https://192.0.2.1"])
         .env_remove("FLEEKS_API_KEY");
     let keyless = process::run(keyless, LIMIT)?;
     ensure!(
-        keyless.status.code() == Some(2) && keyless.stderr.contains("--key"),
+        keyless.status.code() == Some(4) && keyless.stderr.contains("--key"),
         "{}",
         keyless.stderr
     );
@@ -408,6 +489,19 @@ pub fn help_helps(world: &World) -> Result<()> {
         ensure!(
             told(world, &["completions", shell])?.contains("hibernate"),
             "{shell}"
+        );
+    }
+    // A reader that leaves is no fault.
+    for quiet in [&["completions", "bash"][..], &["ca"], &["template", "list"]] {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let mut command = command(world, quiet)?;
+        command.stdout(writer);
+        let ended = command.output()?;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        ensure!(
+            ended.status.success() && said.is_empty(),
+            "{quiet:?}: {said}"
         );
     }
     let nonsense = run(world, &["ws", "explode"])?;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
 use super::DataDirArg;
@@ -53,6 +54,7 @@ pub enum WsCommand {
     /// Make a workspace, or get the one that has this name
     Create {
         /// Letters, digits, '-', '_' and '.'
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         name: String,
         /// python, node, static, default, …
         #[arg(long, short, value_name = "NAME", default_value = "default")]
@@ -68,12 +70,13 @@ pub enum WsCommand {
     /// How one stands: state, sizes, times, what keeps it awake
     Info {
         /// Its name
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         name: String,
     },
     /// Delete workspaces, with all their files
     Rm {
         /// Their names
-        #[arg(required = true)]
+        #[arg(required = true, value_parser = NonEmptyStringValueParser::new())]
         names: Vec<String>,
         /// One that is not there is no fault
         #[arg(long, short)]
@@ -84,18 +87,18 @@ pub enum WsCommand {
 /// A command on one workspace.
 #[derive(Debug, Args)]
 pub struct OneArgs {
+    /// The workspace's name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub name: String,
     #[command(flatten)]
     pub remote: RemoteArgs,
-    /// The workspace's name
-    pub name: String,
 }
 
 /// Options of `fleeks exec`.
 #[derive(Debug, Args)]
 pub struct ExecArgs {
-    #[command(flatten)]
-    pub remote: RemoteArgs,
     /// The workspace's name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub name: String,
     /// End it after this many seconds; the exit code is 124 then
     #[arg(long, short, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3600))]
@@ -112,14 +115,15 @@ pub struct ExecArgs {
     /// One word is a shell line, several are a program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
+    #[command(flatten)]
+    pub remote: RemoteArgs,
 }
 
 /// Options of `fleeks shell`.
 #[derive(Debug, Args)]
 pub struct ShellArgs {
-    #[command(flatten)]
-    pub remote: RemoteArgs,
     /// The workspace's name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub name: String,
     /// List the terminals that there are
     #[arg(long, short, conflicts_with_all = ["attach", "end", "command"])]
@@ -139,14 +143,15 @@ pub struct ShellArgs {
     /// In place of a shell; one word is a shell line, several are a program and its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
+    #[command(flatten)]
+    pub remote: RemoteArgs,
 }
 
 /// Options of `fleeks logs`.
 #[derive(Debug, Args)]
 pub struct LogsArgs {
-    #[command(flatten)]
-    pub remote: RemoteArgs,
     /// The workspace's name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub name: String,
     /// `job_…` [default: the one that began last]
     pub job: Option<String>,
@@ -156,6 +161,8 @@ pub struct LogsArgs {
     /// List the jobs in place of their output
     #[arg(long, short, conflicts_with_all = ["job", "follow"])]
     pub list: bool,
+    #[command(flatten)]
+    pub remote: RemoteArgs,
 }
 
 /// Options of `fleeks files`.
@@ -260,9 +267,8 @@ pub enum FilesCommand {
 /// Options of `fleeks preview`.
 #[derive(Debug, Args)]
 pub struct PreviewArgs {
-    #[command(flatten)]
-    pub remote: RemoteArgs,
     /// The workspace's name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub name: String,
     /// The address of this port in place of the main one
     #[arg(long, short, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
@@ -294,6 +300,8 @@ pub struct PreviewArgs {
     /// End a link, and what was let in by it
     #[arg(long, value_name = "LINK", conflicts_with_all = ["share", "open", "links"])]
     pub revoke: Option<String>,
+    #[command(flatten)]
+    pub remote: RemoteArgs,
 }
 
 /// `2h` and the like, in seconds.

@@ -3,6 +3,7 @@
 //! Must never happen here: a key that crosses a network in the clear, or a certificate that is not
 //! checked.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use fleet::timing;
 use hyper::Uri;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -65,6 +66,10 @@ impl Place {
             return Err(wrong("must have no path"));
         }
         let port = uri.port_u16();
+        if port.is_none_or(|port| port == 0) && says_port(&uri, host) {
+            // The usual one in place of a wrong one would send the key to somebody else.
+            return Err(wrong("has no port from 1 to 65535 behind its colon"));
+        }
         let tls = secure.then(|| connector(authorities)).transpose()?;
         Ok(Self {
             authority: port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
@@ -77,7 +82,7 @@ impl Place {
     /// Connects, and shakes hands if need be.
     ///
     /// # Errors
-    /// [`ClientError::Unreachable`].
+    /// [`ClientError::Unreachable`], [`ClientError::Untrusted`].
     pub(super) async fn connect(&self) -> Result<Box<dyn Wire>, ClientError> {
         let unreachable = |problem: String| ClientError::Unreachable {
             authority: self.authority.clone(),
@@ -100,9 +105,31 @@ impl Place {
         let stream = timeout(timing::TLS_HANDSHAKE, tls.connect(name, stream))
             .await
             .map_err(|_| unreachable("no TLS handshake in time".to_owned()))?
-            .map_err(|error| unreachable(error.to_string()))?;
+            .map_err(|error| self.no_handshake(&error))?;
         Ok(Box::new(stream))
     }
+
+    fn no_handshake(&self, error: &io::Error) -> ClientError {
+        let (authority, problem) = (self.authority.clone(), error.to_string());
+        let inner = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match inner {
+            Some(rustls::Error::InvalidCertificate(why)) => ClientError::Untrusted {
+                authority,
+                problem,
+                unknown_issuer: *why == CertificateError::UnknownIssuer,
+            },
+            _ => ClientError::Unreachable { authority, problem },
+        }
+    }
+}
+
+/// Whether something stands behind the host, were it no more than a colon.
+fn says_port(uri: &Uri, host: &str) -> bool {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let place = authority.rsplit('@').next().unwrap_or_default();
+    place != host
 }
 
 /// Whether a base URL leads to this machine only.
@@ -136,11 +163,15 @@ fn connector(authorities: &[PathBuf]) -> Result<TlsConnector, ClientError> {
             path: path.display().to_string(),
             problem,
         };
+        let before = roots.len();
         let found = CertificateDer::pem_file_iter(path);
         for certificate in found.map_err(|error| unusable(error.to_string()))? {
             let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
             let added = roots.add(certificate);
             added.map_err(|error| unusable(error.to_string()))?;
+        }
+        if roots.len() == before {
+            return Err(unusable("there is none in it".to_owned()));
         }
     }
     let config = ClientConfig::builder()
@@ -165,5 +196,45 @@ mod tests {
         for elsewhere in ["https://10.0.0.1", "https://localhost.example.org", "x"] {
             assert!(!is_local(elsewhere), "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn plain_on_this_machine_tls_elsewhere() {
+        // One provider for the whole process; another test may have been quicker.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        for fine in [
+            "http://127.0.0.1:8080",
+            "http://localhost",
+            "http://[::1]:80/",
+            "https://api.example.org",
+            "https://10.0.0.1:8443",
+        ] {
+            assert!(Place::new(fine, &[]).is_ok(), "{fine}");
+        }
+        let wrong = [
+            "ftp://127.0.0.1",
+            "http://10.0.0.1",
+            "http://127.0.0.1.example.org",
+            "http://127.0.0.1/path",
+            "http://127.0.0.1:99999",
+            "http://127.0.0.1:0",
+            "http://127.0.0.1:",
+            "https://[::1]:x/",
+            "https://api.example.org/api/v1",
+            "127.0.0.1:8080",
+            "",
+            "http://",
+        ];
+        for url in wrong {
+            assert!(Place::new(url, &[]).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_certificates_vouches_for_nobody() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let refused = connector(&[file.path().to_owned()]).err();
+        assert!(matches!(refused, Some(ClientError::Authorities { .. })));
     }
 }

@@ -1,7 +1,9 @@
 //! `fleeks exec`: a command in a workspace, its output as it comes, its exit code as ours.
 //!
-//! It runs as a job that is followed: a lost connection loses nothing, and Ctrl-C ends the command as
-//! well. Who waits for a command uses the workspace, so it is kept awake meanwhile.
+//! It runs as a job that is followed: a lost connection loses nothing, and what ends us ends the command
+//! as well. Who waits for a command uses the workspace, so it is kept awake meanwhile.
+//!
+//! Must never happen here: a command left running behind us, unless --detach says so.
 
 use std::convert::Infallible;
 use std::io::{self, Write as _};
@@ -9,20 +11,24 @@ use std::process::ExitCode;
 
 use fleet::timing;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Outcome;
 use super::logs::{self, Part};
+use super::printer::Printer;
 use super::stream::Stream;
 use crate::args::ExecArgs;
-use crate::client::encode;
+use crate::client::{ClientError, encode};
+use crate::report;
 use crate::session::{Failure, Session};
-use crate::show::field;
+use crate::show::{field, plain};
 
 /// As shells report a command that ran out of time.
 const TIMED_OUT: u8 = 124;
-/// As shells report Ctrl-C.
+/// As shells report the signals that end us: 128 and the signal.
+const HUNG_UP: u8 = 129;
 const INTERRUPTED: u8 = 130;
+const TERMINATED: u8 = 143;
 
 /// Runs the command.
 pub async fn run(session: &Session, args: &ExecArgs) -> Outcome {
@@ -41,7 +47,7 @@ pub async fn run(session: &Session, args: &ExecArgs) -> Outcome {
         body["timeout_seconds"] = seconds.into();
     }
     // From here on: a job that began must not be left behind.
-    let mut interrupts = signal(SignalKind::interrupt())?;
+    let mut ends = Ends::listen()?;
     let starting = session.post("/api/v1/sdk/terminal/background", &body);
     let started = session
         .patiently(&format!("waking {}", args.name), starting)
@@ -57,13 +63,22 @@ pub async fn run(session: &Session, args: &ExecArgs) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let ended = tokio::select! {
-        ended = follow(session, &args.name, job) => ended?,
+        ended = follow(session, &args.name, job) => ended,
         never = keep_awake(session, &args.name) => match never {},
-        _ = interrupts.recv() => {
-            let name = encode(&args.name);
-            let path = format!("/api/v1/sdk/terminal/jobs/{}?project_id={name}", encode(job));
-            session.delete(&path).await?;
-            return Ok(ExitCode::from(INTERRUPTED));
+        code = ends.next() => {
+            end(session, &args.name, job).await?;
+            return Ok(ExitCode::from(code));
+        }
+    };
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(failure) => {
+            // Nobody reads it any more, or nobody can. Why is what is told, not what this comes to.
+            if end(session, &args.name, job).await.is_err() && !session.json {
+                let (name, job) = (plain(&args.name), plain(job));
+                report::error(&format!("it may go on there: fleeks logs {name} {job}"));
+            }
+            return Err(failure);
         }
     };
     if session.json {
@@ -72,28 +87,83 @@ pub async fn run(session: &Session, args: &ExecArgs) -> Outcome {
     Ok(code(&ended))
 }
 
+/// Ends the job; one that has ended, or went with its container, is no fault.
+async fn end(session: &Session, name: &str, job: &str) -> Result<(), Failure> {
+    let (name, job) = (encode(name), encode(job));
+    let path = format!("/api/v1/sdk/terminal/jobs/{job}?project_id={name}");
+    match session.delete(&path).await {
+        Err(Failure::Client(ClientError::Refused { status: 404, .. })) | Ok(_) => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Signals that end us.
+struct Ends {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Ends {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Our exit code after the next one.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.hangup.recv() => HUNG_UP,
+            _ = self.interrupt.recv() => INTERRUPTED,
+            _ = self.terminate.recv() => TERMINATED,
+        }
+    }
+}
+
 /// Until it ended. With --json its output is kept for the document, else printed.
 async fn follow(session: &Session, name: &str, job: &str) -> Result<Value, Failure> {
     let mut stream = Stream::of_begun(session, logs::follow_path(name, job));
-    let mut kept = (Vec::new(), Vec::new());
+    let mut printer = Printer::start();
+    let mut kept = Part::default();
     loop {
-        let part = Part::of(&stream.next().await?)?;
+        // Also while it is silent: nobody may be there any more to read what comes next.
+        let event = tokio::select! {
+            event = stream.next() => event?,
+            failure = printer.failed() => return Err(failure),
+        };
+        let mut part = Part::of(&event)?;
+        // What is fast loses something again and again: it is told once, at the end.
+        kept.skipped += std::mem::take(&mut part.skipped);
+        let (ended, status, code) = (part.ended, part.status.clone(), part.exit_code);
         if session.json {
-            kept.0.extend_from_slice(&part.stdout);
-            kept.1.extend_from_slice(&part.stderr);
+            kept.stdout.extend_from_slice(&part.stdout);
+            kept.stderr.extend_from_slice(&part.stderr);
         } else {
-            logs::print(&part)?;
+            printer.print(part).await?;
         }
-        if part.ended {
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            return Ok(json!({
-                "job_id": job,
-                "status": part.status,
-                "exit_code": part.exit_code,
-                "stdout": text(&kept.0),
-                "stderr": text(&kept.1),
-            }));
+        if !ended {
+            continue;
         }
+        if !session.json {
+            let skipped = Part {
+                skipped: kept.skipped,
+                ..Part::default()
+            };
+            printer.print(skipped).await?;
+            printer.end().await?;
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        return Ok(json!({
+            "job_id": job,
+            "status": status,
+            "exit_code": code,
+            "stdout": text(&kept.stdout),
+            "stderr": text(&kept.stderr),
+            "skipped_bytes": kept.skipped,
+        }));
     }
 }
 

@@ -22,7 +22,6 @@ pub async fn run(session: &Session, args: &LogsArgs) -> Outcome {
         Some(job) => job.clone(),
         None => newest(session, &args.name).await?,
     };
-    let mut reader = Reader::new(&args.name, &job);
     if session.json && !args.follow {
         let project = encode(&args.name);
         let path = format!(
@@ -36,13 +35,13 @@ pub async fn run(session: &Session, args: &LogsArgs) -> Outcome {
         follow(session, &args.name, &job).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    loop {
-        let part = reader.next(session).await?;
-        print(&part)?;
-        if part.is_empty() {
-            return Ok(ExitCode::SUCCESS);
-        }
+    // What comes meanwhile is left to the next call: a busy job's output never ends.
+    let mut reader = Reader::new(&args.name, &job);
+    let until = reader.printed(session).await?;
+    while reader.is_before(until) {
+        print(&reader.next(session, until).await?)?;
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Until it ends.
@@ -77,7 +76,7 @@ async fn newest(session: &Session, name: &str) -> Result<String, Failure> {
     let jobs = listed["jobs"].as_array().ok_or(Failure::Answer("jobs"))?;
     let newest = jobs.last().and_then(|job| job["job_id"].as_str());
     newest.map(str::to_owned).ok_or_else(|| {
-        Failure::Other(format!(
+        Failure::Absent(format!(
             "{} has no jobs; start one: fleeks exec --detach {} -- COMMAND",
             plain(name),
             plain(name),
@@ -109,12 +108,18 @@ async fn list(session: &Session, name: &str) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Places in a job's two streams.
+#[derive(Debug, Clone, Copy, Default)]
+struct Places {
+    stdout: u64,
+    stderr: u64,
+}
+
 /// Reads a job's output from where it was read to.
 struct Reader {
     name: String,
     job: String,
-    stdout: u64,
-    stderr: u64,
+    read_to: Places,
 }
 
 /// What came.
@@ -123,7 +128,7 @@ pub(super) struct Part {
     pub(super) stdout: Vec<u8>,
     pub(super) stderr: Vec<u8>,
     /// Bytes that came and went before they could be read.
-    skipped: u64,
+    pub(super) skipped: u64,
     pub(super) ended: bool,
     pub(super) status: String,
     pub(super) exit_code: Option<i64>,
@@ -134,39 +139,82 @@ impl Reader {
         Self {
             name: name.to_owned(),
             job: job.to_owned(),
-            stdout: 0,
-            stderr: 0,
+            read_to: Places::default(),
         }
     }
 
-    async fn next(&mut self, session: &Session) -> Result<Part, Failure> {
+    fn is_before(&self, until: Places) -> bool {
+        self.read_to.stdout < until.stdout || self.read_to.stderr < until.stderr
+    }
+
+    /// Where its output ends now.
+    async fn printed(&self, session: &Session) -> Result<Places, Failure> {
+        // Nobody prints as much: what comes behind it is nothing, and begins at the end.
+        let behind = Places {
+            stdout: u64::MAX,
+            stderr: u64::MAX,
+        };
+        let since = self.since(session, behind).await?;
+        Ok(Places {
+            stdout: next(&since["stdout"])?,
+            stderr: next(&since["stderr"])?,
+        })
+    }
+
+    /// The next part of what came before `until`.
+    async fn next(&mut self, session: &Session, until: Places) -> Result<Part, Failure> {
+        let since = self.since(session, self.read_to).await?;
+        let mut part = Part::default();
+        for (name, read_to, until, bytes) in [
+            (
+                "stdout",
+                &mut self.read_to.stdout,
+                until.stdout,
+                &mut part.stdout,
+            ),
+            (
+                "stderr",
+                &mut self.read_to.stderr,
+                until.stderr,
+                &mut part.stderr,
+            ),
+        ] {
+            let (came, skipped) = up_to(&since[name], *read_to, until)?;
+            *bytes = came;
+            part.skipped += skipped;
+            // One that stands still has no more, and is not waited for.
+            let next = next(&since[name])?;
+            *read_to = if next > *read_to { next } else { u64::MAX };
+        }
+        Ok(part)
+    }
+
+    async fn since(&self, session: &Session, from: Places) -> Result<Value, Failure> {
         let path = format!(
             "/api/v1/sdk/terminal/jobs/{}/output?project_id={}&stdout_from={}&stderr_from={}",
             encode(&self.job),
             encode(&self.name),
-            self.stdout,
-            self.stderr,
+            from.stdout,
+            from.stderr,
         );
-        let answer = session.get(&path).await?;
-        let mut part = Part {
-            status: field(&answer, "status").to_owned(),
-            exit_code: answer["exit_code"].as_i64(),
-            ..Part::default()
-        };
-        part.ended = part.status != "running";
-        for (name, read_to, bytes) in [
-            ("stdout", &mut self.stdout, &mut part.stdout),
-            ("stderr", &mut self.stderr, &mut part.stderr),
-        ] {
-            let stream = &answer["since"][name];
-            let encoded = stream["base64"].as_str().ok_or(Failure::Answer("output"))?;
-            let decoded = BASE64.decode(encoded.as_bytes());
-            *bytes = decoded.map_err(|_| Failure::Answer("output"))?;
-            *read_to = stream["next"].as_u64().ok_or(Failure::Answer("output"))?;
-            part.skipped += stream["skipped"].as_u64().unwrap_or_default();
-        }
-        Ok(part)
+        Ok(session.get(&path).await?["since"].take())
     }
+}
+
+/// Where the part ends.
+fn next(stream: &Value) -> Result<u64, Failure> {
+    stream["next"].as_u64().ok_or(Failure::Answer("output"))
+}
+
+/// What of a part, asked for from `from` on, came before `until`; and how much of that is lost.
+fn up_to(stream: &Value, from: u64, until: u64) -> Result<(Vec<u8>, u64), Failure> {
+    let encoded = stream["base64"].as_str().ok_or(Failure::Answer("output"))?;
+    let decoded = BASE64.decode(encoded.as_bytes());
+    let mut bytes = decoded.map_err(|_| Failure::Answer("output"))?;
+    let begin = next(stream)?.saturating_sub(bytes.len() as u64);
+    let wanted = until.saturating_sub(begin);
+    bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+    Ok((bytes, begin.min(until).saturating_sub(from)))
 }
 
 impl Part {
@@ -205,10 +253,6 @@ impl Part {
         Ok(part)
     }
 
-    fn is_empty(&self) -> bool {
-        self.stdout.is_empty() && self.stderr.is_empty()
-    }
-
     fn document(&self) -> Value {
         json!({
             "stdout": String::from_utf8_lossy(&self.stdout),
@@ -230,4 +274,26 @@ pub(super) fn print(part: &Part) -> Result<(), Failure> {
     out.write_all(&part.stdout)?;
     out.flush()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_ends_where_the_output_ended() {
+        let part = |bytes: &str, next: u64| json!({ "base64": BASE64.encode(bytes.as_bytes()), "next": next });
+        let read = |stream: &Value, from, until| {
+            let (bytes, skipped) = up_to(stream, from, until).unwrap();
+            (String::from_utf8(bytes).unwrap(), skipped)
+        };
+        assert_eq!(read(&part("abc", 3), 0, 3), ("abc".to_owned(), 0));
+        assert_eq!(read(&part("abcdef", 6), 0, 3), ("abc".to_owned(), 0));
+        // The middle is lost.
+        assert_eq!(read(&part("xyz", 103), 3, 102), ("xy".to_owned(), 97));
+        // All of it went while it was read.
+        assert_eq!(read(&part("xyz", 203), 3, 100), (String::new(), 97));
+        assert_eq!(read(&part("", 3), 3, 3), (String::new(), 0));
+        assert!(up_to(&json!({ "base64": "!", "next": 1 }), 0, 1).is_err());
+    }
 }

@@ -24,6 +24,7 @@ use super::exec::shell_line;
 use crate::args::ShellArgs;
 use crate::client::{ClientError, encode};
 use crate::session::{Failure, Session, workspace_path};
+use crate::show::{field, plain};
 
 /// Runs the command.
 pub async fn run(session: &Session, args: &ShellArgs) -> Outcome {
@@ -51,22 +52,17 @@ pub async fn run(session: &Session, args: &ShellArgs) -> Outcome {
         None => open(session, args, &terminals).await?,
     };
     let ended = converse(session, &terminals, &id).await?;
-    let mut stderr = io::stderr();
     match ended {
         End::Exited(code) => Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)),
         End::Gone => {
-            writeln!(
-                stderr,
-                "the terminal is gone: the workspace's processes were ended"
-            )?;
+            say("the terminal is gone: the workspace's processes were ended");
             Ok(ExitCode::FAILURE)
         }
         End::Detached => {
             let name = &args.name;
-            writeln!(
-                stderr,
+            say(&format!(
                 "detached; come back with: fleeks shell {name} --attach {id}"
-            )?;
+            ));
             Ok(ExitCode::SUCCESS)
         }
         End::Refused { code, reason } => Err(Failure::Client(ClientError::Refused {
@@ -94,19 +90,18 @@ async fn list(session: &Session, terminals: &str) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let mut stdout = io::stdout();
-    for terminal in listed["terminals"].as_array().into_iter().flatten() {
-        let text = |name: &str| terminal[name].as_str().unwrap_or_default();
-        let status = match terminal["exit_code"].as_i64() {
-            Some(code) => format!("exited {code}"),
-            None => text("status").to_owned(),
-        };
+    let terminals = listed["terminals"].as_array().into_iter().flatten();
+    // What has ended is for scripts only: nobody can come back to it.
+    for terminal in terminals.filter(|one| one["status"] != "exited") {
+        let text = |name: &str| plain(field(terminal, name));
         let size = format!("{}x{}", terminal["cols"], terminal["rows"]);
         writeln!(
             stdout,
-            "{}  {status:<10}  {size:<8}  {}  {}",
+            "{}  {:<10}  {size:<8}  {}  {}",
             text("terminal_id"),
+            text("status"),
             text("created_at"),
-            text("command").escape_debug(),
+            text("command"),
         )?;
     }
     Ok(ExitCode::SUCCESS)
@@ -191,6 +186,11 @@ async fn converse(session: &Session, terminals: &str, id: &str) -> Result<End, F
         }
         pause = (pause * 2).min(timing::RECONNECT_MAX);
     }
+}
+
+/// A last word, for who is still there: with its window the terminal is gone.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// A line of ours among the terminal's.

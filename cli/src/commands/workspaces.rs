@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Outcome;
 use crate::args::WsCommand;
 use crate::client::{ClientError, encode};
+use crate::faults::Faults;
 use crate::session::{Failure, Session, workspace_path};
 use crate::show::{ago, bold, bytes, duration, faint, field, plain, state, table};
 
@@ -22,7 +23,7 @@ pub async fn run(session: &Session, command: &WsCommand) -> Outcome {
         WsCommand::Create { name, template } => create(session, name, template, out).await?,
         WsCommand::List { status } => list(session, status.as_deref(), out).await?,
         WsCommand::Info { name } => info(session, name, out).await?,
-        WsCommand::Rm { names, force } => remove(session, names, *force, out).await?,
+        WsCommand::Rm { names, force } => return remove(session, names, *force, out).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -77,10 +78,13 @@ async fn list(
         return session.document(&json!({ "workspaces": all }));
     }
     if all.is_empty() {
-        writeln!(
-            out,
-            "no workspaces; make one: fleeks ws create NAME --template python"
-        )?;
+        match status {
+            Some(status) => writeln!(out, "no workspace is {}", plain(status))?,
+            None => writeln!(
+                out,
+                "no workspaces; make one: fleeks ws create NAME --template python"
+            )?,
+        }
         return Ok(());
     }
     let row = |one: &Value| {
@@ -145,6 +149,10 @@ async fn info(session: &Session, name: &str, out: &mut impl Write) -> Result<(),
 
 /// From what it was woken.
 fn came_back(life: &Value) -> &'static str {
+    // Of one that sleeps again it was true once.
+    if !matches!(field(life, "lifecycle_state"), "running" | "frozen") {
+        return "";
+    }
     match life["woken"].as_str() {
         Some("memory") => " (woken, with its processes as they were)",
         Some("volume") => " (woken from its files: the snapshot was of no use)",
@@ -201,13 +209,10 @@ fn kept_awake(life: &Value) -> String {
     reasons.join("; ")
 }
 
-async fn remove(
-    session: &Session,
-    names: &[String],
-    force: bool,
-    out: &mut impl Write,
-) -> Result<(), Failure> {
+/// One that cannot be deleted keeps none of the others from it.
+async fn remove(session: &Session, names: &[String], force: bool, out: &mut impl Write) -> Outcome {
     let mut removed = Vec::new();
+    let mut faults = Faults::new(session.json);
     for name in names {
         let path = workspace_path(name);
         let removing = session.delete(&path);
@@ -215,18 +220,20 @@ async fn remove(
             .patiently(&format!("deleting {name}"), removing)
             .await;
         match gone {
-            Ok(_) => removed.push(name),
-            Err(Failure::Client(ClientError::Refused { status: 404, .. })) if force => continue,
-            Err(error) => return Err(error),
-        }
-        if !session.json {
-            writeln!(out, "{} is deleted", plain(name))?;
+            Ok(_) => {
+                removed.push(name);
+                if !session.json {
+                    writeln!(out, "{} is deleted", plain(name))?;
+                }
+            }
+            Err(Failure::Client(ClientError::Refused { status: 404, .. })) if force => {}
+            Err(failure) => faults.note("project_id", name, &failure),
         }
     }
     if session.json {
-        session.document(&json!({ "deleted": removed }))?;
+        session.document(&json!({ "deleted": removed, "failed": faults.documents }))?;
     }
-    Ok(())
+    Ok(faults.code())
 }
 
 #[cfg(test)]
@@ -246,5 +253,12 @@ mod tests {
         );
         let life = json!({ "idle_action": "keep_alive", "idle_timeout_minutes": 5 });
         assert_eq!(when_idle(&life), "nothing happens after 5 min");
+    }
+
+    #[test]
+    fn one_that_sleeps_is_not_woken() {
+        let life = |state: &str| json!({ "lifecycle_state": state, "woken": "memory" });
+        assert!(came_back(&life("running")).contains("woken"));
+        assert_eq!(came_back(&life("hibernated")), "");
     }
 }

@@ -5,48 +5,57 @@
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
 use fleet::id::TemplateName;
 use fleet::timing;
-use hyper::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{TEMPLATES, client, text};
-use crate::args::RemoteArgs;
-use crate::client::{Client, encode};
+use super::{TEMPLATES, text};
+use crate::client::encode;
+use crate::faults::Faults;
+use crate::session::{Failure, Session};
 
-/// Builds them one after the other, and says how it goes.
+/// Builds them one after the other, and says how it goes. One that fails keeps none of the others
+/// from it.
 ///
 /// # Errors
-/// The platform does not answer.
+/// Which are there is not known, or nobody reads what is said.
 pub async fn run(
+    session: &Session,
     names: &[TemplateName],
     all: bool,
     pull: bool,
-    remote: &RemoteArgs,
     out: &mut impl Write,
-) -> anyhow::Result<ExitCode> {
-    let client = client(remote)?;
+) -> Result<ExitCode, Failure> {
     let names: Vec<String> = if all {
-        buildable(&client).await?
+        buildable(session).await?
     } else {
         names.iter().map(ToString::to_string).collect()
     };
-    let mut code = ExitCode::SUCCESS;
+    let mut faults = Faults::new(session.json);
+    let mut built = Vec::new();
     for name in names {
-        match build_one(&client, &name, pull, remote.json, out).await {
-            Ok(()) => {}
-            Err(error) => {
-                code = ExitCode::FAILURE;
-                crate::report::error(&format!("{error:#}"));
+        match build_one(session, &name, pull).await {
+            Ok(info) => {
+                if !session.json {
+                    let what = match text(&info["dependencies"], "status") {
+                        "none" => "needs nothing",
+                        _ => "is ready",
+                    };
+                    writeln!(out, "{name} {what}")?;
+                }
+                built.push(info);
             }
+            Err(failure) => faults.note("name", &name, &failure),
         }
     }
-    Ok(code)
+    if session.json {
+        session.document(&json!({ "templates": built, "failed": faults.documents }))?;
+    }
+    Ok(faults.code())
 }
 
-async fn buildable(client: &Client) -> anyhow::Result<Vec<String>> {
-    let listed = client.call(Method::GET, TEMPLATES, None).await?;
+async fn buildable(session: &Session) -> Result<Vec<String>, Failure> {
+    let listed = session.get(TEMPLATES).await?;
     let templates = listed["templates"].as_array().cloned().unwrap_or_default();
     let able = |template: &&Value| {
         template["available"] == true && text(&template["dependencies"], "status") != "none"
@@ -58,40 +67,22 @@ async fn buildable(client: &Client) -> anyhow::Result<Vec<String>> {
     Ok(names.collect())
 }
 
-/// Says each new step, and at a terminal how long it takes.
-async fn build_one(
-    client: &Client,
-    name: &str,
-    pull: bool,
-    as_json: bool,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
+/// Says each new step, and at a terminal how long it takes. What there is at the end.
+async fn build_one(session: &Session, name: &str, pull: bool) -> Result<Value, Failure> {
     let path = format!("{TEMPLATES}/{}", encode(name));
     let query = if pull { "?pull=true" } else { "" };
     let begun = format!("{path}/build{query}");
-    let mut info = client.call(Method::POST, &begun, None).await?;
+    let mut info = session.post(&begun, &Value::Null).await?;
     let mut told = String::new();
     loop {
         let dependencies = &info["dependencies"];
         match text(dependencies, "status") {
             "installing" => {}
-            "failed" => bail!("{}", text(dependencies, "problem")),
-            status => {
-                if as_json {
-                    writeln!(out, "{info:#}")?;
-                } else {
-                    let what = if status == "none" {
-                        "needs nothing"
-                    } else {
-                        "is ready"
-                    };
-                    writeln!(out, "{name} {what}")?;
-                }
-                return Ok(());
-            }
+            "failed" => return Err(Failure::Other(text(dependencies, "problem").to_owned())),
+            _ => return Ok(info),
         }
         let step = text(dependencies, "step");
-        if !as_json && (step != told || io::stderr().is_terminal()) {
+        if !session.json && (step != told || io::stderr().is_terminal()) {
             told = step.to_owned();
             let how_far = how_far(dependencies);
             crate::report::progress(&format!(
@@ -100,10 +91,7 @@ async fn build_one(
             ));
         }
         tokio::time::sleep(timing::BUILD_LOOK).await;
-        info = client
-            .call(Method::GET, &path, None)
-            .await
-            .context("while it was built")?;
+        info = session.get(&path).await?;
     }
 }
 

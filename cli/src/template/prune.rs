@@ -4,23 +4,21 @@
 
 use std::io::Write;
 
-use hyper::Method;
 use serde_json::Value;
 
-use super::{client, text};
-use crate::args::RemoteArgs;
+use super::text;
+use crate::session::{Failure, Session};
 use crate::show;
 
 /// Does it, or says what it would do.
 ///
 /// # Errors
 /// The platform's.
-pub async fn run(dry_run: bool, remote: &RemoteArgs, out: &mut impl Write) -> anyhow::Result<()> {
+pub async fn run(session: &Session, dry_run: bool, out: &mut impl Write) -> Result<(), Failure> {
     let path = format!("/api/v1/prune?dry_run={dry_run}");
-    let pruned = client(remote)?.call(Method::POST, &path, None).await?;
-    if remote.json {
-        writeln!(out, "{pruned:#}")?;
-        return Ok(());
+    let pruned = session.post(&path, &Value::Null).await?;
+    if session.json {
+        return session.document(&pruned);
     }
     let items = pruned["items"].as_array().into_iter().flatten();
     for item in items {
