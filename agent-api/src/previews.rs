@@ -329,7 +329,9 @@ async fn list(
         let Ok(preview) = workspace.preview(&record.id).await else {
             continue;
         };
-        if wanted == "all" || word(preview.status) == wanted {
+        // What the SDK asks for if it is told nothing: all that is meant to run and may.
+        let lives = wanted == "running" && preview.status != PreviewStatus::Failed;
+        if wanted == "all" || lives || word(preview.status) == wanted {
             sessions.push(PreviewSession::new(&workspace, preview, &state.public));
         }
     }

@@ -19,6 +19,8 @@ use serde_json::Value;
 pub use self::careful::sync_is_careful;
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// Of the 64 KiB that a pipe holds.
+const ALMOST_A_PIPE: u64 = 60_000;
 
 /// Create, list, info, hibernate, wake, rm: what is printed is true, for people and for scripts.
 pub fn a_workspace_lives_and_dies(world: &World) -> Result<()> {
@@ -195,7 +197,10 @@ pub fn exec_is_like_being_there(world: &World) -> Result<()> {
     let mut child = start(world, &["exec", name, "yes; : sleep 1234"])?;
     let mut head = BufReader::new(child.stdout.take().context("stdout")?);
     head.read_line(&mut String::new())?;
-    std::thread::sleep(Duration::from_millis(500));
+    wait::until_true("the pipe to be full", LIMIT, || {
+        let there = rustix::io::ioctl_fionread(head.get_ref())?;
+        Ok(there >= ALMOST_A_PIPE)
+    })?;
     kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
     let ended = process::wait_for_end(&mut child, LIMIT)?.context("it does not end")?;
     ensure!(ended.code() == Some(143), "{ended}");
