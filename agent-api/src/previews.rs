@@ -179,13 +179,17 @@ async fn start(
         .ensure_running()
         .await
         .map_err(|error| not_running(error, &workspace))?;
+    let found = match asked.auto_detect {
+        true => Some(detect::detect(
+            &look::look(&state.workspaces, &workspace).await?,
+        )),
+        false => None,
+    };
+    let starter = look::starter(&state.workspaces, &workspace);
+    let starter = starter.map(|starter| detect::detect(&starter));
     let facts = plan::Facts {
-        found: match asked.auto_detect {
-            true => Some(detect::detect(
-                &look::look(&state.workspaces, &workspace).await?,
-            )),
-            false => None,
-        },
+        is_as_made: starter.is_some() && starter == found,
+        found,
         template: workspace.template_command(),
         listening: listening(&workspace, &asked).await?,
     };

@@ -80,9 +80,24 @@ export class Api {
   }
 
   /** A file's bytes. */
-  async bytes(path: string, signal?: AbortSignal): Promise<Blob> {
+  async bytes(path: string): Promise<Blob> {
+    return (await this.file(path)).blob;
+  }
+
+  /** A file's bytes, and the tag that another content of it would not have. */
+  async file(path: string, signal?: AbortSignal): Promise<{ blob: Blob; tag: string | null }> {
     const answer = await this.#fetch(path, { signal: signal ?? null });
-    return answer.blob();
+    return { blob: await answer.blob(), tag: answer.headers.get("etag") };
+  }
+
+  /** The tag of a file as it is now; undefined if there is no such file. */
+  async tag(path: string): Promise<string | null | undefined> {
+    try {
+      return (await this.#fetch(path, { method: "HEAD" })).headers.get("etag");
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) return undefined;
+      throw error;
+    }
   }
 
   /** Sends a file; `progress` hears of the part that is sent, from 0 to 1. */

@@ -6,12 +6,13 @@ import type { ComponentChildren } from "preact";
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Api } from "./api";
 import { History } from "./history";
-import { NoticeContext, type Notices, type Session, SessionContext, textOf } from "./hooks";
+import { NoticeContext, type Notices, type Session, SessionContext, dialogs, textOf } from "./hooks";
 import { Mark } from "./icons";
 import { type Route, format, parse } from "./router";
 import { Shortcuts, useShortcuts } from "./shortcuts";
 import type { KeyInfo } from "./types";
 import { Button } from "./ui";
+import { mayLose } from "./unsaved";
 import { Keys } from "./views/keys";
 import { Pools } from "./views/pools";
 import { SignIn } from "./views/sign-in";
@@ -44,7 +45,12 @@ export function App() {
       setNotices((all) => [...all.filter((notice) => notice.text !== text).slice(-3), { id, text, bad }]);
       if (!bad) window.setTimeout(() => close(id), NOTICE_MILLIS);
     };
-    return { say: (text) => add(text, false), complain: (error) => add(textOf(error), true) };
+    const complain = (error: unknown) => {
+      const inDialog = dialogs.at(-1);
+      if (inDialog) inDialog(textOf(error));
+      else add(textOf(error), true);
+    };
+    return { say: (text) => add(text, false), complain };
   }, [close]);
 
   const leave = useCallback((why: string) => {
@@ -66,7 +72,7 @@ export function App() {
     <NoticeContext.Provider value={told}>
       {session ? (
         <SessionContext.Provider value={session}>
-          <Frame onLeave={() => leave("")} info={session.info} />
+          <Frame onLeave={() => mayLose() && leave("")} info={session.info} />
         </SessionContext.Provider>
       ) : (
         <SignIn onKey={enter} farewell={farewell} />
@@ -85,8 +91,15 @@ export function App() {
 
 function useRoute(): Route {
   const [hash, setHash] = useState(location.hash);
+  const here = useRef(hash);
   useEffect(() => {
-    const moved = () => setHash(location.hash);
+    const moved = () => {
+      if (location.hash === here.current) return;
+      // Every way to another place comes by here, the browser's buttons too.
+      if (!mayLose()) return history.replaceState(null, "", here.current || "#/");
+      here.current = location.hash;
+      setHash(location.hash);
+    };
     window.addEventListener("hashchange", moved);
     return () => window.removeEventListener("hashchange", moved);
   }, []);

@@ -17,6 +17,9 @@ export interface Notices {
   complain(error: unknown): void;
 }
 
+/** Who shows complaints while a dialog is open, the topmost last: what lies behind one cannot be read. */
+export const dialogs: ((error: string) => void)[] = [];
+
 export const SessionContext = createContext<Session | null>(null);
 export const NoticeContext = createContext<Notices | null>(null);
 

@@ -3,6 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import type { ApiError } from "./api";
+import { dialogs } from "./hooks";
 import { Icon, type IconName } from "./icons";
 import { plot } from "./plot";
 import type { State } from "./types";
@@ -106,13 +107,22 @@ interface DialogProps {
   wide?: boolean;
 }
 
-/** A modal dialog; Escape and a press beside it close it, and focus goes back where it was. */
+/** A modal dialog; Escape and a press beside it close it, and focus goes back where it was. Complaints are shown in it. */
 export function Dialog({ title, children, onClose, wide = false }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const id = useId();
+  const [fault, setFault] = useState("");
+  const alert = useRef<HTMLParagraphElement>(null);
   useEffect(() => {
     element.current?.showModal();
+    dialogs.push(setFault);
+    return () => {
+      dialogs.splice(dialogs.indexOf(setFault), 1);
+    };
   }, []);
+  // With another title it is about another thing.
+  useEffect(() => setFault(""), [title]);
+  useEffect(() => alert.current?.scrollIntoView({ block: "nearest" }), [fault]);
   return (
     <dialog
       ref={element}
@@ -129,6 +139,11 @@ export function Dialog({ title, children, onClose, wide = false }: DialogProps) 
           <Button kind="quiet" icon="close" label="Close" onClick={() => element.current?.close()} />
         </header>
         {children}
+        {fault !== "" && (
+          <p class="banner bad" role="alert" ref={alert}>
+            {fault}
+          </p>
+        )}
       </div>
     </dialog>
   );

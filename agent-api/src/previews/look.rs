@@ -50,6 +50,34 @@ pub(super) async fn look(
     Ok(project)
 }
 
+/// What its template made, as far as it is text: for the question whether a project is still that.
+pub(super) fn starter(workspaces: &Workspaces, workspace: &Workspace) -> Option<Project> {
+    let info = workspaces
+        .template_info(&workspace.summary().template)
+        .ok()?;
+    let mut project = Project {
+        installed: installed(workspaces, workspace),
+        ..Project::default()
+    };
+    for file in &info.template.files {
+        let path = file.path.to_str()?.to_owned();
+        let directories = file
+            .path
+            .ancestors()
+            .skip(1)
+            .filter_map(|above| above.to_str());
+        let directories = directories.filter(|above| !above.is_empty());
+        project.names.extend(directories.map(str::to_owned));
+        if READ.contains(&path.as_str())
+            && let Ok(text) = String::from_utf8(file.content.clone())
+        {
+            project.contents.insert(path.clone(), text);
+        }
+        project.names.insert(path);
+    }
+    Some(project)
+}
+
 /// None: its template has no packages of Node's.
 fn installed(workspaces: &Workspaces, workspace: &Workspace) -> Option<Value> {
     let info = workspaces

@@ -39,6 +39,8 @@ pub(super) struct Asked {
 pub(super) struct Facts {
     /// By its files, if anybody wanted to know.
     pub(super) found: Option<Found>,
+    /// That is what its template's own files would give: nothing else was made of it yet.
+    pub(super) is_as_made: bool,
     /// What its template says starts its app, and where that listens.
     pub(super) template: Option<(String, Option<u16>)>,
     /// Ports on which something listens already.
@@ -135,7 +137,11 @@ pub(super) fn plan(asked: Asked, facts: Facts) -> PreviewWish {
             port = found.port;
         }
     } else if asked.auto_detect {
-        let template = facts.template.filter(|_| sure.is_none());
+        // The template knows better how its own app is run, unless it is wanted at another port.
+        let fits = |listens: &Option<u16>| open || *listens == Some(port);
+        let template = facts
+            .template
+            .filter(|(_, listens)| sure.is_none() || (facts.is_as_made && fits(listens)));
         if at_work {
             // Whoever started it goes on doing so.
         } else if let Some((run, listens)) = template {
@@ -255,6 +261,7 @@ mod tests {
     fn what_was_said_counts() {
         let facts = Facts {
             found: Some(found("flask", 0.9, 5000, "flask run")),
+            is_as_made: false,
             template: Some(("python main.py".to_owned(), Some(8000))),
             listening: vec![3000],
         };
@@ -276,6 +283,7 @@ mod tests {
     fn the_template_knows_where_the_files_say_little() {
         let facts = Facts {
             found: Some(found("custom", 0.25, 8000, "python app.py")),
+            is_as_made: false,
             template: Some(("python main.py".to_owned(), Some(8000))),
             listening: Vec::new(),
         };
@@ -292,12 +300,35 @@ mod tests {
     fn what_listens_already_is_not_started_again() {
         let facts = Facts {
             found: Some(found("flask", 0.9, 5000, "flask run")),
+            is_as_made: false,
             template: None,
             listening: vec![5000],
         };
         assert_eq!(planned(UNSAID, facts).3, None);
         let nothing = planned(UNSAID, Facts::default());
         assert_eq!(nothing, ("custom".to_owned(), 3000, true, None));
+    }
+
+    #[test]
+    fn a_template_s_own_app_is_run_as_the_template_says() {
+        let facts = |is_as_made| Facts {
+            found: Some(found("flask", 0.9, 5000, "flask run")),
+            is_as_made,
+            template: Some(("flask run --debug".to_owned(), Some(5000))),
+            listening: Vec::new(),
+        };
+        let made = planned(UNSAID, facts(true));
+        assert_eq!(
+            (made.1, made.3.as_deref()),
+            (5000, Some("flask run --debug"))
+        );
+        let changed = planned(UNSAID, facts(false));
+        assert_eq!((changed.1, changed.3.as_deref()), (5000, Some("flask run")));
+        let elsewhere = r#"{"framework":"flask","port":4000,"auto_detect":true}"#;
+        assert_ne!(
+            planned(elsewhere, facts(true)).3.as_deref(),
+            Some("flask run --debug")
+        );
     }
 
     #[test]

@@ -4,9 +4,11 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, withQuery } from "../api";
 import { bytes } from "../format";
 import { textOf, useDeed, useNotices, useSession } from "../hooks";
+import { type End, endOf, fromTyped, toTyped } from "../lines";
 import { kindOf } from "../tree";
 import type { FileInfo } from "../types";
-import { Button, Empty, Loading } from "../ui";
+import { Button, Dialog, Empty, Loading } from "../ui";
+import { setUnsaved } from "../unsaved";
 import { Remove } from "./files";
 
 /** Larger files are for downloading. */
@@ -17,16 +19,18 @@ interface Props {
   path: string;
   /** Unknown while its directory is not loaded. */
   info: FileInfo | undefined;
+  /** Changes when it is to be loaded again. */
+  looks: number;
   onGone: (path: string) => Promise<void>;
   onSaved: () => void;
 }
 
 type Content =
-  | { kind: "text"; text: string }
+  | { kind: "text"; text: string; end: End | undefined; tag: string | null }
   | { kind: "image"; url: string }
   | { kind: "other"; why: string };
 
-export function File({ base, path, info, onGone, onSaved }: Props) {
+export function File({ base, path, info, looks, onGone, onSaved }: Props) {
   const { api } = useSession();
   const { say, complain } = useNotices();
   const [content, setContent] = useState<Content>();
@@ -35,29 +39,45 @@ export function File({ base, path, info, onGone, onSaved }: Props) {
   const editor = useRef<HTMLTextAreaElement>(null);
   const size = info?.size_bytes;
   const raw = withQuery(`${base}/raw`, { path });
+  /** What happened to the file since it was loaded, when it is to be saved. */
+  const [clash, setClash] = useState<"changed" | "deleted">();
+  const [again, setAgain] = useState(0);
+  const turn = looks + again;
+  const lastTurn = useRef(turn);
+  const changed = content?.kind === "text" && text !== undefined && text !== content.text;
+  const isChanged = useRef(false);
+  isChanged.current = changed;
 
   useEffect(() => {
     const control = new AbortController();
     let url = "";
+    if (turn !== lastTurn.current) {
+      lastTurn.current = turn;
+      // Who has it loaded again was asked about the changes.
+      if (content?.kind === "text") setText(content.text);
+      isChanged.current = false;
+    }
+    // The list of the directory comes and goes; what is typed stays.
+    if (isChanged.current) return;
     const load = async () => {
       if (size !== undefined && size > SHOWN_MAX) {
         return setContent({ kind: "other", why: "It is too large to be shown here." });
       }
       try {
-        const blob = await api.bytes(raw, control.signal);
+        const { blob, tag } = await api.file(raw, control.signal);
         const found = await kindOf(path, blob);
-        if (control.signal.aborted) return;
+        if (control.signal.aborted || isChanged.current) return;
         if (found.kind === "image") url = URL.createObjectURL(found.blob);
-        if (found.kind === "text") setText(found.text);
+        setText(found.kind === "text" ? toTyped(found.text) : undefined);
         setContent(
           found.kind === "image"
             ? { kind: "image", url }
             : found.kind === "text"
-              ? found
+              ? { kind: "text", text: toTyped(found.text), end: endOf(found.text), tag }
               : { kind: "other", why: "It is not text." },
         );
       } catch (error) {
-        if (control.signal.aborted) return;
+        if (control.signal.aborted || isChanged.current) return;
         const gone = error instanceof ApiError && error.status === 404;
         setContent({ kind: "other", why: gone ? "There is no such file." : textOf(error) });
       }
@@ -68,27 +88,37 @@ export function File({ base, path, info, onGone, onSaved }: Props) {
       URL.revokeObjectURL(url);
     };
     // Another file is another component; its size says only that the directory was loaded.
-  }, [api, raw, size === undefined]);
+  }, [api, raw, size === undefined, turn]);
 
-  const changed = content?.kind === "text" && text !== undefined && text !== content.text;
+  useEffect(() => {
+    setUnsaved(changed ? path : undefined);
+    return () => setUnsaved(undefined);
+  }, [changed, path]);
   useEffect(() => {
     const warn = (event: BeforeUnloadEvent) => event.preventDefault();
     if (changed) window.addEventListener("beforeunload", warn);
     return () => window.removeEventListener("beforeunload", warn);
   }, [changed]);
 
-  const save = () =>
+  const save = (isAnyway = false) =>
     run(async () => {
-      // A text area knows one end of line; a file keeps its own.
+      if (content?.kind !== "text" || content.end === undefined) return;
+      if (!isAnyway) {
+        const tag = await api.tag(raw);
+        if (tag !== content.tag) return setClash(tag === undefined ? "deleted" : "changed");
+      }
       const typed = editor.current?.value ?? text ?? "";
-      const isDos = content?.kind === "text" && content.text.includes("\r\n");
-      const now = isDos ? typed.replace(/\r?\n/g, "\r\n") : typed;
-      await api.upload(withQuery(`${base}/raw`, { path }), new Blob([now]), () => {});
-      setContent({ kind: "text", text: now });
-      setText(now);
+      await api.upload(raw, new Blob([fromTyped(typed, content.end)]), () => {});
+      setClash(undefined);
+      // What was typed meanwhile stays, and is a change.
+      setContent({ ...content, text: typed, tag: (await api.tag(raw)) ?? null });
       say("Saved.");
       onSaved();
     });
+  const gone = (path: string) => {
+    setUnsaved(undefined);
+    return onGone(path);
+  };
   const download = async () => {
     try {
       const url = URL.createObjectURL(await api.bytes(raw));
@@ -102,6 +132,8 @@ export function File({ base, path, info, onGone, onSaved }: Props) {
     }
   };
 
+  const isEditable = content?.kind === "text" && content.end !== undefined;
+
   return (
     <section class="viewer" aria-label={path}>
       <header>
@@ -110,21 +142,25 @@ export function File({ base, path, info, onGone, onSaved }: Props) {
           {changed && <span class="soft"> (changed)</span>}
         </code>
         {size !== undefined && <span class="soft small">{bytes(size)}</span>}
-        {content?.kind === "text" && (
-          <Button icon="save" busy={busy} disabled={!changed} onClick={save}>
+        {isEditable && (
+          <Button icon="save" busy={busy} disabled={!changed} onClick={() => void save()}>
             Save
           </Button>
         )}
         <Button kind="quiet" icon="download" label={`Download ${path}`} onClick={() => void download()} />
-        <Remove base={base} path={path} onGone={onGone} />
+        <Remove base={base} path={path} onGone={gone} />
       </header>
       {content === undefined && <Loading what={path} />}
+      {content?.kind === "text" && !isEditable && (
+        <p class="read-only soft small">Its lines end in different ways, which would be lost here: it is only shown.</p>
+      )}
       {content?.kind === "text" && (
         <textarea
           ref={editor}
           class="editor"
           aria-label={`Text of ${path}`}
           spellcheck={false}
+          readOnly={!isEditable}
           autocapitalize="off"
           value={text}
           onInput={(event) => setText(event.currentTarget.value)}
@@ -142,6 +178,50 @@ export function File({ base, path, info, onGone, onSaved }: Props) {
         </div>
       )}
       {content?.kind === "other" && <Empty title={content.why} />}
+      {clash && (
+        <Clash
+          path={path}
+          isDeleted={clash === "deleted"}
+          busy={busy}
+          onSave={() => void save(true)}
+          onLoad={() => {
+            setClash(undefined);
+            setAgain(again + 1);
+          }}
+          onClose={() => setClash(undefined)}
+        />
+      )}
     </section>
+  );
+}
+
+interface ClashProps {
+  path: string;
+  isDeleted: boolean;
+  busy: boolean;
+  onSave: () => void;
+  onLoad: () => void;
+  onClose: () => void;
+}
+
+/** Asks what to do with changes of a file that others changed too. */
+function Clash({ path, isDeleted, busy, onSave, onLoad, onClose }: ClashProps) {
+  return (
+    <Dialog title={`${path} was ${isDeleted ? "deleted" : "changed"} meanwhile`} onClose={onClose}>
+      <p>
+        {isDeleted
+          ? "Saving makes it again."
+          : "Overwriting it loses what others wrote; loading it again loses your changes."}
+      </p>
+      <footer>
+        <Button onClick={onClose} autofocus>
+          Cancel
+        </Button>
+        {!isDeleted && <Button onClick={onLoad}>Load again</Button>}
+        <Button kind="danger" busy={busy} onClick={onSave}>
+          {isDeleted ? "Save" : "Overwrite"}
+        </Button>
+      </footer>
+    </Dialog>
   );
 }

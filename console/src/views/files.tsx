@@ -8,6 +8,7 @@ import { at } from "../router";
 import { type Node, type Tree, ancestors, children, parent, withChildren, without } from "../tree";
 import type { FileInfo, Workspace } from "../types";
 import { Button, Dialog, Empty, Field, Loading } from "../ui";
+import { mayLose } from "../unsaved";
 import { File } from "./file";
 import { Icon } from "../icons";
 
@@ -23,6 +24,8 @@ export function Files({ workspace, path }: { workspace: Workspace; path: string 
   const [naming, setNaming] = useState<"file" | "directory">();
   const [progress, setProgress] = useState<number>();
   const [dropping, setDropping] = useState(false);
+  /** How often the file was to be looked at again. */
+  const [looks, setLooks] = useState(0);
   const picker = useRef<HTMLInputElement>(null);
   const project = workspace.project_id;
   const base = `/api/v1/sdk/files${segments(project)}`;
@@ -82,6 +85,11 @@ export function Files({ workspace, path }: { workspace: Workspace; path: string 
     setProgress(undefined);
     await reveal(`${directory}/`);
   };
+  const lookAgain = () => {
+    if (!mayLose()) return;
+    setLooks(looks + 1);
+    void load(directory);
+  };
   const gone = async (path: string) => {
     setTree((tree) => without(tree, path));
     open("");
@@ -108,7 +116,7 @@ export function Files({ workspace, path }: { workspace: Workspace; path: string 
           <Button kind="quiet" icon="file" label="New file" onClick={() => setNaming("file")} />
           <Button kind="quiet" icon="folder" label="New directory" onClick={() => setNaming("directory")} />
           <Button kind="quiet" icon="upload" label="Upload files" onClick={() => picker.current?.click()} />
-          <Button kind="quiet" icon="restart" label="Look again" onClick={() => void load(directory)} />
+          <Button kind="quiet" icon="restart" label="Look again" onClick={lookAgain} />
           <span class="grow" />
           <label class="check small">
             <input type="checkbox" checked={hidden} onChange={(event) => setHidden(event.currentTarget.checked)} />
@@ -140,7 +148,15 @@ export function Files({ workspace, path }: { workspace: Workspace; path: string 
         )}
       </section>
       {node?.type === "file" || (path !== "" && node === undefined) ? (
-        <File key={path} base={base} path={path} info={node} onGone={gone} onSaved={() => void load(parent(path))} />
+        <File
+          key={path}
+          base={base}
+          path={path}
+          info={node}
+          looks={looks}
+          onGone={gone}
+          onSaved={() => void load(parent(path))}
+        />
       ) : node !== undefined ? (
         <Directory base={base} node={node} count={children(tree, path)?.length} onGone={gone} />
       ) : (

@@ -1,6 +1,6 @@
 // What a workspace uses, what it is, and when it sleeps.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { path } from "../api";
 import { bytes, moment, percent, plural, span } from "../format";
 import { useDeed, useNotices, useSession } from "../hooks";
@@ -136,21 +136,35 @@ function Settings({ workspace }: { workspace: Workspace }) {
   const [set, setSet] = useState<Lifecycle>();
   const container = `/api/v1/sdk/containers${path(workspace.container_id)}`;
   const state = workspace.lifecycle_state;
+  /** Changed by hand and not saved: then a change of state loads nothing over it. */
+  const isChanged = useRef(false);
   useEffect(() => {
-    api.get<Lifecycle>(`${container}/lifecycle`).then(setSet).catch(complain);
+    if (isChanged.current) return;
+    const keep = (loaded: Lifecycle) => {
+      if (!isChanged.current) setSet(loaded);
+    };
+    api.get<Lifecycle>(`${container}/lifecycle`).then(keep).catch(complain);
   }, [api, container, state]);
   const save = (event: Event) => {
     event.preventDefault();
     if (set === undefined) return;
+    // Before it is saved: what is typed meanwhile is a change again.
+    isChanged.current = false;
     return run(async () => {
       const { idle_timeout_minutes, max_duration_hours, idle_action, auto_wake, keep_alive_on_preview } = set;
       const settings = { idle_timeout_minutes, max_duration_hours, idle_action, auto_wake, keep_alive_on_preview };
       await api.put(`${container}/lifecycle`, settings);
       await api.post(`${container}/keep-alive`, { enabled: set.keep_alive_enabled });
       say("Saved.");
+    }).then((isSaved) => {
+      if (!isSaved) isChanged.current = true;
     });
   };
-  const change = (part: Partial<Lifecycle>) => set && setSet({ ...set, ...part });
+  const change = (part: Partial<Lifecycle>) => {
+    if (set === undefined) return;
+    isChanged.current = true;
+    setSet({ ...set, ...part });
+  };
   return (
     <section class="card" aria-labelledby="settings">
       <h2 id="settings">When nobody uses it</h2>

@@ -1,5 +1,5 @@
 /** @type {import("next").NextConfig} */
 export default {
   // The page comes from the workspace's own address.
-  allowedDevOrigins: ["*"],
+  allowedDevOrigins: [`*${process.env.__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS ?? ".localhost"}`],
 };
