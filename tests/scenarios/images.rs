@@ -243,7 +243,8 @@ pub fn a_workspace_on_an_image(runtime: Runtime) -> Result<()> {
     let moved = registry.push("tiny/web", "1", &tiny("It moved")?)?;
     let document = build(&world, &["web", "--pull", "--json"])?.success()?;
     let document: Value = serde_json::from_str(&document)?;
-    ensure!(document["image"]["digest"] == moved.as_str(), "{document}");
+    let built = &document["templates"][0];
+    ensure!(built["image"]["digest"] == moved.as_str(), "{document}");
     let newer = world.workspace("web")?;
     ensure!(newer.sh("cat /www/index.html")? == "It moved");
     ensure!(world.workspace("pinned")?.sh("cat /www/index.html")? == "It is an image");
