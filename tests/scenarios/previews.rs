@@ -110,8 +110,8 @@ pub fn usage_is_measured(world: &World) -> Result<()> {
     };
     let before = stats()?;
     workspace.sh("dd if=/dev/zero of=big bs=1M count=8 conv=fsync 2>/dev/null; rm big")?;
-    workspace.background("python3 -c 'held = bytearray(b\"x\") * (64 << 20)\nwhile True: pass'")?;
     workspace.background("sleep 300")?;
+    workspace.background("python3 -c 'held = bytearray(b\"x\") * (64 << 20)\nwhile True: pass'")?;
     wait::until_true("the work to be seen", PATIENCE, || {
         let now = stats()?;
         let number = |of: &Value, name: &str| of[name].as_f64().unwrap_or(-1.0);
