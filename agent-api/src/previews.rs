@@ -185,10 +185,13 @@ async fn start(
         )),
         false => None,
     };
-    let starter = look::starter(&state.workspaces, &workspace);
-    let starter = starter.map(|starter| detect::detect(&starter));
+    // Asked only of what was found.
+    let is_as_made = found.as_ref().is_some_and(|found| {
+        let starter = look::starter(&state.workspaces, &workspace);
+        starter.is_some_and(|starter| detect::detect(&starter) == *found)
+    });
     let facts = plan::Facts {
-        is_as_made: starter.is_some() && starter == found,
+        is_as_made,
         found,
         template: workspace.template_command(),
         listening: listening(&workspace, &asked).await?,

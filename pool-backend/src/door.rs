@@ -137,7 +137,7 @@ enum Choice {
 
 /// What is known decides if it can; else init is asked.
 async fn choose(handle: &Arc<Handle>, gate: &Arc<Gate>, wanted: PortChoice) -> Choice {
-    let by_choice = wanted == PortChoice::Main;
+    let is_main = wanted == PortChoice::Main;
     let wanted = match wanted {
         PortChoice::Number(port) => Some(port),
         PortChoice::Main => handle.preview_port.get(),
@@ -160,7 +160,7 @@ async fn choose(handle: &Arc<Handle>, gate: &Arc<Gate>, wanted: PortChoice) -> C
         Ok(known) => match pick(&known, wanted) {
             Some(port) => Choice::Port(port),
             None => {
-                let other = match by_choice {
+                let other = match is_main {
                     true => after_failed(handle, gate, &known).await,
                     false => None,
                 };

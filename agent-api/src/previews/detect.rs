@@ -38,13 +38,13 @@ pub(super) const READ: &[&str] = &[
     "index.js",
     "app.js",
     "main.js",
-    "vite.config.js",
-    "vite.config.mjs",
-    "vite.config.ts",
-    "vite.config.cjs",
-    "vite.config.mts",
-    "vite.config.cts",
 ];
+
+/// Whether the content of a file of this name, at the root, says something.
+pub(super) fn is_read(name: &str) -> bool {
+    READ.contains(&name) || vite::CONFIGS.contains(&name)
+}
+
 /// Directories whose names are looked at, too.
 pub(super) const LOOKED_INTO: &[&str] = &["public", "dist", "build", "src", "app", "config"];
 

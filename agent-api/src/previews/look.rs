@@ -2,11 +2,14 @@
 //!
 //! Must never happen here: more than a bounded part of a file in memory.
 
+use std::sync::Arc;
+
+use pool_backend::template::Template;
 use pool_backend::workspaces::FileKind;
 use pool_backend::{Workspace, Workspaces};
 use serde_json::Value;
 
-use super::detect::{LOOKED_INTO, Project, READ};
+use super::detect::{LOOKED_INTO, Project, is_read};
 use crate::Problem;
 use crate::streams::collect;
 
@@ -20,7 +23,7 @@ pub(super) async fn look(
     workspace: &Workspace,
 ) -> Result<Project, Problem> {
     let mut project = Project {
-        installed: installed(workspaces, workspace),
+        installed: template(workspaces, workspace).and_then(|template| installed(&template)),
         ..Project::default()
     };
     let root = workspace.peek_files("/", false, false).await?;
@@ -36,7 +39,7 @@ pub(super) async fn look(
     }
     for found in &root {
         let small = found.size <= FILE_MAX as u64;
-        if found.kind == FileKind::File && small && READ.contains(&found.path.as_str()) {
+        if found.kind == FileKind::File && small && is_read(&found.path) {
             // Gone or changed meanwhile: then it is not looked into.
             let Ok((_, content)) = workspace.peek_file(&found.path).await else {
                 continue;
@@ -52,14 +55,12 @@ pub(super) async fn look(
 
 /// What its template made, as far as it is text: for the question whether a project is still that.
 pub(super) fn starter(workspaces: &Workspaces, workspace: &Workspace) -> Option<Project> {
-    let info = workspaces
-        .template_info(&workspace.summary().template)
-        .ok()?;
+    let template = template(workspaces, workspace)?;
     let mut project = Project {
-        installed: installed(workspaces, workspace),
+        installed: installed(&template),
         ..Project::default()
     };
-    for file in &info.template.files {
+    for file in &template.files {
         let path = file.path.to_str()?.to_owned();
         let directories = file
             .path
@@ -68,7 +69,7 @@ pub(super) fn starter(workspaces: &Workspaces, workspace: &Workspace) -> Option<
             .filter_map(|above| above.to_str());
         let directories = directories.filter(|above| !above.is_empty());
         project.names.extend(directories.map(str::to_owned));
-        if READ.contains(&path.as_str())
+        if is_read(&path)
             && let Ok(text) = String::from_utf8(file.content.clone())
         {
             project.contents.insert(path.clone(), text);
@@ -78,16 +79,15 @@ pub(super) fn starter(workspaces: &Workspaces, workspace: &Workspace) -> Option<
     Some(project)
 }
 
-/// None: its template has no packages of Node's.
-fn installed(workspaces: &Workspaces, workspace: &Workspace) -> Option<Value> {
-    let info = workspaces
-        .template_info(&workspace.summary().template)
-        .ok()?;
-    let mut files = info
-        .template
-        .dependencies
-        .iter()
-        .flat_map(|needs| &needs.files);
+fn template(workspaces: &Workspaces, workspace: &Workspace) -> Option<Arc<Template>> {
+    let name = workspace.summary().template;
+    Some(workspaces.template_info(&name).ok()?.template)
+}
+
+/// None: the template has no packages of Node's.
+fn installed(template: &Template) -> Option<Value> {
+    let needs = template.dependencies.as_ref()?;
+    let mut files = needs.files.iter();
     let manifest = files.find(|file| file.path.as_os_str() == "package.json")?;
     serde_json::from_slice(&manifest.content).ok()
 }

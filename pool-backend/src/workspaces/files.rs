@@ -132,9 +132,10 @@ impl Workspace {
         let write_id = Some(writing.await?);
         let (files, volume) = (&self.engine().files, self.volume());
         let there = match files.stat(&volume, path).await {
-            // What was written is what it leads to.
+            // What was written is what it leads to, as far as that can be seen from here.
             Ok(link) if link.kind == FileKind::Symlink => {
-                files.open(&volume, path).await.map(|file| file.info)
+                let opened = files.open(&volume, path).await;
+                Ok(opened.map_or(link, |file| file.info))
             }
             there => there,
         };

@@ -91,8 +91,8 @@ impl Workspaces {
         Ok(self.info(&template))
     }
 
-    /// What was made for templates and nobody uses any more; `removes`: it goes. Blocks for as long as
-    /// it takes to look through it.
+    /// What was made for templates and nobody uses any more; `removes`: it goes. Takes as
+    /// long as it takes to look through it. A dropped call goes on.
     ///
     /// # Errors
     /// `Conflict` while something is installed, `Internal` for the disk.

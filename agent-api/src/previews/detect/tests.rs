@@ -10,7 +10,7 @@ fn project(files: &[(&str, &str)]) -> Project {
     let mut project = Project::default();
     for (name, content) in files {
         project.names.insert((*name).to_owned());
-        if READ.contains(name) {
+        if is_read(name) {
             let content = (*content).to_owned();
             project.contents.insert((*name).to_owned(), content);
         }
@@ -305,13 +305,15 @@ proptest! {
     /// Whatever files say, the command is made of words of ours and names of Python.
     #[test]
     fn no_content_breaks_it_or_gets_into_a_command(
-        at in 0..READ.len(),
+        at in 0..READ.len() + vite::CONFIGS.len(),
         content in "\\PC{0,200}",
         dependency in "[a-z$`;&|]{1,10}",
     ) {
         let text = format!("{{\"dependencies\":{{\"{dependency}\":\"1\"}},\"scripts\":{{\"dev\":\"{dependency}\"}}}}");
         for content in [content.as_str(), text.as_str(), "$(x) = Flask(\n", "a;b: c = FastAPI("] {
-            let found = detect(&project(&[(READ[at], content)]));
+            let mut names = READ.iter().chain(vite::CONFIGS);
+            let name = names.nth(at).unwrap();
+            let found = detect(&project(&[(name, content)]));
             prop_assert!((0.0..1.0).contains(&found.confidence));
             let command = found.command.unwrap_or_default();
             prop_assert!(!command.contains(['$', '`', ';', '|', '\n']), "{}", command);
