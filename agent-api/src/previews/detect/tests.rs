@@ -312,7 +312,7 @@ proptest! {
         let text = format!("{{\"dependencies\":{{\"{dependency}\":\"1\"}},\"scripts\":{{\"dev\":\"{dependency}\"}}}}");
         for content in [content.as_str(), text.as_str(), "$(x) = Flask(\n", "a;b: c = FastAPI("] {
             let mut names = READ.iter().chain(vite::CONFIGS);
-            let name = names.nth(at).unwrap();
+            let name = *names.nth(at).unwrap();
             let found = detect(&project(&[(name, content)]));
             prop_assert!((0.0..1.0).contains(&found.confidence));
             let command = found.command.unwrap_or_default();
